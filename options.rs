@@ -1,0 +1,755 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The language of `/dev/zloop-control`.
+//!
+//! Each write is one command. It is the C driver's language, and what its scripts say means the
+//! same here:
+//!
+//! ```text
+//! add id=0,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63
+//! remove id=0
+//! ```
+//!
+//! A command's name comes first, and ends where the text ends or at white space or a comma. White
+//! space after it is skipped. What follows is a list of options, separated by commas or newlines:
+//! there may be any number of separators, so the newline that `echo` adds means nothing. There is
+//! no other white space. A NUL ends the text.
+//!
+//! An option is a name, or a name, `=` and a value. If it is given more than once, the last one
+//! counts, but each must be valid. [`OPTIONS`] has all of them.
+//!
+//! - A number is decimal, leading zeros or not, or hexadecimal after `0x`. There are no signs.
+//! - An `id` may be negative, which means the first free one. A leading `0` makes it octal.
+//! - A path is anything that contains no separator, and is taken as it is.
+//!
+//! Numbers differ from the C driver in that it takes no hexadecimal ones but for `id`, and no
+//! leading zero before an 8 or a 9. Refused here and taken there: a command's name with letters
+//! after it, as in `addid=0`; the `id` written as a lone `-`, or too large for 64 bits.
+//!
+//! A text that is not in the language is refused as a whole: see [`Error`] for what is said then.
+
+use core::fmt;
+use core::num::NonZeroU32;
+
+use crate::geometry::{
+    self,
+    Allowed,
+    Geometry,
+    Refused,
+    Shape, //
+};
+
+/// What a read of the control device gives: byte for byte the C driver's text.
+pub(crate) const SYNTAX: &str = "add id=%d,capacity_mb=%u,zone_size_mb=%u,zone_capacity_mb=%u,\
+    conv_zones=%u,base_dir=%s,nr_queues=%u,queue_depth=%u,buffered_io,zone_append=%u,\
+    ordered_zone_append,discard_write_cache,max_open_zones=%u\n\
+    remove id=%d\n";
+
+/// Where the directories of devices are if `base_dir` doesn't say.
+const DEFAULT_BASE_DIR: &[u8] = b"/var/local/zloop";
+/// Requests that each queue of a device can hold if `queue_depth` doesn't say.
+const DEFAULT_QUEUE_DEPTH: NonZeroU32 = NonZeroU32::MIN.saturating_add(127);
+/// The block layer's `BLK_MQ_MAX_DEPTH`. It makes do with this much where more is asked for.
+const MAX_QUEUE_DEPTH: NonZeroU32 = NonZeroU32::MIN.saturating_add(10239);
+
+/// The largest `id`. The C driver takes an `int`, and names its disk, directory and work queue
+/// with it.
+// CAST: The maximum of `i32` is a `u32`.
+const MAX_ID: u32 = i32::MAX as u32;
+/// The smallest `id`, without its sign.
+const MIN_ID_MAGNITUDE: u32 = i32::MIN.unsigned_abs();
+
+/// Name of the option that both commands have.
+const ID: &str = "id";
+/// Name of the option for [`AddOptions::max_open_zones`].
+const MAX_OPEN_ZONES: &str = "max_open_zones";
+
+/// How much of a text that can't be understood is repeated in a message, in bytes.
+const QUOTE_LEN: usize = 48;
+
+/// A command that was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command<'a> {
+    /// Add a device, or one that was removed again.
+    Add(AddOptions<'a>),
+    /// Remove the device with this `id`.
+    Remove { id: u32 },
+}
+
+/// What `add` asks for, defaults filled in. Paths are parts of the command's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddOptions<'a> {
+    /// Number of the device, at most `i32::MAX`; `None` asks for the first free one.
+    pub(crate) id: Option<u32>,
+    /// Zones and their sizes.
+    pub(crate) geometry: Geometry,
+    /// How many sequential zones can be open at once, at most
+    /// [`nr_seq_zones`](Geometry::nr_seq_zones); `None` is as many as there are.
+    pub(crate) max_open_zones: Option<NonZeroU32>,
+    /// Path of the directory that holds the device's directory, which is named after its `id`.
+    /// Neither empty nor with a NUL; may be relative.
+    pub(crate) base_dir: &'a [u8],
+    /// Number of hardware queues; what exceeds the online CPUs is for the caller to cut.
+    pub(crate) nr_queues: NonZeroU32,
+    /// Requests that each queue can hold, at most the block layer's 10240.
+    pub(crate) queue_depth: NonZeroU32,
+    /// How zone files are read and written.
+    pub(crate) io: IoMode,
+    /// How zone appends are done.
+    pub(crate) append: Append,
+    /// What a removal does with data that was not flushed.
+    pub(crate) write_cache: WriteCache,
+}
+
+/// How zone files are read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IoMode {
+    /// Past the page cache, with `O_DIRECT`.
+    Direct,
+    /// Through the page cache.
+    Buffered,
+}
+
+/// How zone appends are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Append {
+    /// By the block layer, which turns them into writes.
+    Emulated,
+    /// By the device, each where the write pointer is when it is carried out.
+    Native,
+    /// By the device, in the order in which they were queued.
+    Ordered,
+}
+
+/// What a removal does with data that was written but not flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteCache {
+    /// It stays.
+    Keep,
+    /// It is lost, as in a power failure.
+    DiscardUnflushed,
+}
+
+impl<'a> Command<'a> {
+    /// Reads a command.
+    ///
+    /// # Errors
+    ///
+    /// The first thing in `text` that is wrong.
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Error<'a>> {
+        let text = up_to(text, |byte| byte == 0);
+        let name = up_to(text, |byte| is_space(byte) || byte == b',');
+        let options = text.get(name.len()..).unwrap_or_default();
+        match name {
+            b"add" => Draft::read(options, Scope::Add)?.add().map(Self::Add),
+            b"remove" => {
+                let id = Draft::read(options, Scope::Remove)?.remove()?;
+                Ok(Self::Remove { id })
+            }
+            _ => Err(Error::UnknownCommand(name)),
+        }
+    }
+}
+
+/// Reads the geometry that was written beside a device's zone files, as `Geometry`'s `Display`
+/// writes it.
+///
+/// # Errors
+///
+/// The first thing that is wrong: all four options must be there, and no other.
+pub(crate) fn recorded_geometry(text: &[u8]) -> Result<Geometry, Error<'_>> {
+    let text = up_to(text, |byte| byte == 0);
+    Draft::read(text, Scope::Record)?.recorded()
+}
+
+/// One option of the language.
+pub(crate) struct Opt {
+    /// What it is called, without `=`.
+    pub(crate) name: &'static str,
+    /// What it sets, and the unit, to follow the name in a text.
+    pub(crate) meaning: &'static str,
+    group: Group,
+    value: Value,
+}
+
+impl fmt::Debug for Opt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What follows an option's name, and where it goes.
+enum Value {
+    /// A device's number.
+    Id(fn(&mut Draft<'_>, Id)),
+    /// One of these numbers.
+    Number(Allowed, fn(&mut Draft<'_>, u32)),
+    /// A path.
+    Path(for<'a> fn(&mut Draft<'a>, &'a [u8])),
+    /// Nothing: the option is there or it isn't.
+    Nothing(fn(&mut Draft<'_>)),
+}
+
+/// Writes what follows "must be" in a message.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(_) => write!(f, "from 0 to {MAX_ID}, or negative for the first free one"),
+            Self::Number(allowed, _) => allowed.fmt(f),
+            Self::Path(_) => f.write_str("a path"),
+            Self::Nothing(_) => f.write_str("without a value"),
+        }
+    }
+}
+
+/// What an option is about, which decides where it can be used.
+#[derive(Clone, Copy)]
+enum Group {
+    /// Which device is meant.
+    Identity,
+    /// What the device is from the day it was made.
+    Geometry,
+    /// How the device works until it is removed.
+    Manner,
+}
+
+/// Where options stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// In an `add` command.
+    Add,
+    /// In a `remove` command.
+    Remove,
+    /// In the record beside the zone files.
+    Record,
+}
+
+impl Scope {
+    /// Whether `option` can be used here.
+    fn takes(self, option: &Opt) -> bool {
+        match self {
+            Self::Add => true,
+            Self::Remove => matches!(option.group, Group::Identity),
+            Self::Record => matches!(option.group, Group::Geometry),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+            Self::Record => "the record of the geometry",
+        })
+    }
+}
+
+/// Numbers that only other options can limit.
+const ANY: Allowed = Allowed::Range {
+    min: 0,
+    max: u32::MAX,
+};
+/// The same without 0.
+const POSITIVE: Allowed = Allowed::Range {
+    min: 1,
+    max: u32::MAX,
+};
+
+/// All options, in the order of [`SYNTAX`].
+pub(crate) static OPTIONS: [Opt; 13] = [
+    Opt {
+        name: ID,
+        meaning: "the number of the device",
+        group: Group::Identity,
+        value: Value::Id(|draft, id| draft.id = Some(id)),
+    },
+    Opt {
+        name: geometry::CAPACITY,
+        meaning: "the capacity of the device in MiB",
+        group: Group::Geometry,
+        value: Value::Number(POSITIVE, |draft, mib| draft.capacity_mb = Some(mib)),
+    },
+    Opt {
+        name: geometry::ZONE_SIZE,
+        meaning: "the size of a zone in MiB",
+        group: Group::Geometry,
+        value: Value::Number(geometry::ZONE_SIZES_MB, |draft, mib| {
+            draft.zone_size_mb = Some(mib)
+        }),
+    },
+    Opt {
+        name: geometry::ZONE_CAPACITY,
+        meaning: "the capacity of a sequential zone in MiB",
+        group: Group::Geometry,
+        value: Value::Number(POSITIVE, |draft, mib| draft.zone_capacity_mb = Some(mib)),
+    },
+    Opt {
+        name: geometry::CONV_ZONES,
+        meaning: "how many zones are conventional",
+        group: Group::Geometry,
+        value: Value::Number(ANY, |draft, zones| draft.conv_zones = Some(zones)),
+    },
+    Opt {
+        name: "base_dir",
+        meaning: "the directory that holds the device's own",
+        group: Group::Manner,
+        value: Value::Path(|draft, path| draft.base_dir = path),
+    },
+    Opt {
+        name: "nr_queues",
+        meaning: "the number of queues",
+        group: Group::Manner,
+        value: Value::Number(POSITIVE, |draft, queues| {
+            draft.nr_queues = NonZeroU32::new(queues)
+        }),
+    },
+    Opt {
+        name: "queue_depth",
+        meaning: "the requests that a queue can hold",
+        group: Group::Manner,
+        value: Value::Number(POSITIVE, |draft, depth| {
+            draft.queue_depth = NonZeroU32::new(depth)
+        }),
+    },
+    Opt {
+        name: "buffered_io",
+        meaning: "use the page cache",
+        group: Group::Manner,
+        value: Value::Nothing(|draft| draft.io = IoMode::Buffered),
+    },
+    Opt {
+        name: "zone_append",
+        meaning: "1 for native zone append, 0 to have it emulated",
+        group: Group::Manner,
+        value: Value::Number(Allowed::Range { min: 0, max: 1 }, |draft, native| {
+            draft.zone_append = native
+        }),
+    },
+    Opt {
+        name: "ordered_zone_append",
+        meaning: "keep native zone appends in order",
+        group: Group::Manner,
+        value: Value::Nothing(|draft| draft.native_append = Append::Ordered),
+    },
+    Opt {
+        name: "discard_write_cache",
+        meaning: "lose unflushed data at removal",
+        group: Group::Manner,
+        value: Value::Nothing(|draft| draft.write_cache = WriteCache::DiscardUnflushed),
+    },
+    Opt {
+        name: MAX_OPEN_ZONES,
+        meaning: "how many sequential zones can be open at once, 0 for any number",
+        group: Group::Manner,
+        value: Value::Number(ANY, |draft, zones| draft.max_open_zones = zones),
+    },
+];
+
+/// A device's number as it is written.
+#[derive(Clone, Copy)]
+enum Id {
+    /// This one, at most [`MAX_ID`].
+    Number(u32),
+    /// A negative one.
+    FirstFree,
+}
+
+/// The options that were read so far, each valid by itself.
+struct Draft<'a> {
+    id: Option<Id>,
+    capacity_mb: Option<u32>,
+    zone_size_mb: Option<u32>,
+    zone_capacity_mb: Option<u32>,
+    conv_zones: Option<u32>,
+    base_dir: &'a [u8],
+    nr_queues: Option<NonZeroU32>,
+    queue_depth: Option<NonZeroU32>,
+    io: IoMode,
+    zone_append: u32,
+    /// What appends are if they are native.
+    native_append: Append,
+    write_cache: WriteCache,
+    max_open_zones: u32,
+}
+
+impl<'a> Draft<'a> {
+    /// Reads a list of options.
+    fn read(list: &'a [u8], scope: Scope) -> Result<Self, Error<'a>> {
+        let mut draft = Self {
+            id: None,
+            capacity_mb: None,
+            zone_size_mb: None,
+            zone_capacity_mb: None,
+            conv_zones: None,
+            base_dir: DEFAULT_BASE_DIR,
+            nr_queues: None,
+            queue_depth: None,
+            io: IoMode::Direct,
+            zone_append: 1,
+            native_append: Append::Native,
+            write_cache: WriteCache::Keep,
+            max_open_zones: 0,
+        };
+        let spaces = up_to(list, |byte| !is_space(byte)).len();
+        let list = list.get(spaces..).unwrap_or_default();
+        for item in list.split(|&byte| byte == b',' || byte == b'\n') {
+            if !item.is_empty() {
+                draft.read_option(item, scope)?;
+            }
+        }
+        Ok(draft)
+    }
+
+    /// Reads one option.
+    fn read_option(&mut self, item: &'a [u8], scope: Scope) -> Result<(), Error<'a>> {
+        let name = up_to(item, |byte| byte == b'=');
+        // What is left is empty or starts with `=`.
+        let given = item.get(name.len()..).and_then(|rest| rest.get(1..));
+        let option = OPTIONS
+            .iter()
+            .find(|option| option.name.as_bytes() == name)
+            .ok_or(Error::UnknownOption { name, scope })?;
+        if !scope.takes(option) {
+            return Err(Error::Misplaced { option, scope });
+        }
+
+        let bad = |given| {
+            move |fault| Error::Bad {
+                option,
+                given,
+                fault,
+            }
+        };
+        match (&option.value, given) {
+            (Value::Nothing(set), None) => set(self),
+            (Value::Nothing(_), Some(given)) => return Err(Error::Unwanted { option, given }),
+            (_, None | Some([])) => return Err(Error::Empty(option)),
+            (Value::Id(set), Some(given)) => set(self, id(given).map_err(bad(given))?),
+            (Value::Number(allowed, set), Some(given)) => {
+                let number = number(given).map_err(bad(given))?;
+                if !allowed.contains(number) {
+                    return Err(bad(given)(Fault::OutOfRange));
+                }
+                set(self, number);
+            }
+            (Value::Path(set), Some(given)) => set(self, given),
+        }
+        Ok(())
+    }
+
+    /// What the options mean to `add`.
+    fn add(self) -> Result<AddOptions<'a>, Error<'a>> {
+        let refused = |refused: Refused| self.refused(refused);
+        let shape = self.shape();
+        // A rule of the C driver. A zoned device of a single zone would be no problem.
+        Refused::unless(
+            geometry::CAPACITY,
+            shape.capacity_mb,
+            Allowed::Range {
+                min: shape.zone_size_mb.saturating_add(1),
+                max: u32::MAX,
+            },
+            "more than the zone size",
+        )
+        .map_err(refused)?;
+        let geometry = Geometry::new(shape).map_err(refused)?;
+
+        Refused::unless(
+            MAX_OPEN_ZONES,
+            self.max_open_zones,
+            Allowed::Range {
+                min: 0,
+                max: geometry.nr_seq_zones(),
+            },
+            "no more than the sequential zones of the device",
+        )
+        .map_err(refused)?;
+
+        Ok(AddOptions {
+            id: match self.id {
+                Some(Id::Number(id)) => Some(id),
+                Some(Id::FirstFree) | None => None,
+            },
+            geometry,
+            max_open_zones: NonZeroU32::new(self.max_open_zones),
+            base_dir: self.base_dir,
+            nr_queues: self.nr_queues.unwrap_or(NonZeroU32::MIN),
+            queue_depth: self
+                .queue_depth
+                .unwrap_or(DEFAULT_QUEUE_DEPTH)
+                .min(MAX_QUEUE_DEPTH),
+            io: self.io,
+            append: match self.zone_append {
+                0 => Append::Emulated,
+                _ => self.native_append,
+            },
+            write_cache: self.write_cache,
+        })
+    }
+
+    /// What the options mean to `remove`.
+    fn remove(self) -> Result<u32, Error<'a>> {
+        match self.id {
+            Some(Id::Number(id)) => Ok(id),
+            Some(Id::FirstFree) => Err(Error::NoSuchDevice),
+            None => Err(Error::Missing {
+                option: ID,
+                scope: Scope::Remove,
+            }),
+        }
+    }
+
+    /// What the options mean in a device's directory.
+    fn recorded(self) -> Result<Geometry, Error<'a>> {
+        for (option, given) in self.shape_options() {
+            if given.is_none() {
+                return Err(Error::Missing {
+                    option,
+                    scope: Scope::Record,
+                });
+            }
+        }
+        Geometry::new(self.shape()).map_err(|refused| self.refused(refused))
+    }
+
+    /// The geometry that the options ask for.
+    fn shape(&self) -> Shape {
+        let default = Shape::default();
+        Shape {
+            capacity_mb: self.capacity_mb.unwrap_or(default.capacity_mb),
+            zone_size_mb: self.zone_size_mb.unwrap_or(default.zone_size_mb),
+            zone_capacity_mb: self.zone_capacity_mb.or(default.zone_capacity_mb),
+            conv_zones: self.conv_zones.unwrap_or(default.conv_zones),
+        }
+    }
+
+    /// The options that [`shape`](Self::shape) is made of, and what was given for them.
+    fn shape_options(&self) -> [(&'static str, Option<u32>); 4] {
+        [
+            (geometry::CAPACITY, self.capacity_mb),
+            (geometry::ZONE_SIZE, self.zone_size_mb),
+            (geometry::ZONE_CAPACITY, self.zone_capacity_mb),
+            (geometry::CONV_ZONES, self.conv_zones),
+        ]
+    }
+
+    /// The error for a number that the other options don't allow.
+    fn refused(&self, refused: Refused) -> Error<'a> {
+        let was_default = self.shape_options().contains(&(refused.option, None));
+        Error::Refused {
+            refused,
+            origin: if was_default {
+                Origin::Default
+            } else {
+                Origin::Given
+            },
+        }
+    }
+}
+
+/// What is wrong with a text. [`Display`](fmt::Display) writes a line for the log, without a line
+/// end: it names the option, says what was wrong with it and what is allowed.
+#[derive(Debug)]
+pub(crate) enum Error<'a> {
+    /// The text doesn't start with a command's name, but with this.
+    UnknownCommand(&'a [u8]),
+    /// There is no option of this name.
+    UnknownOption { name: &'a [u8], scope: Scope },
+    /// There is such an option, but not here.
+    Misplaced { option: &'static Opt, scope: Scope },
+    /// The option needs a value.
+    Empty(&'static Opt),
+    /// The option has a value and takes none.
+    Unwanted {
+        option: &'static Opt,
+        given: &'a [u8],
+    },
+    /// The option doesn't take this value, whatever the others are.
+    Bad {
+        option: &'static Opt,
+        given: &'a [u8],
+        fault: Fault,
+    },
+    /// The option doesn't take this value, given the others.
+    Refused { refused: Refused, origin: Origin },
+    /// An option is not there that must be.
+    Missing { option: &'static str, scope: Scope },
+    /// `remove` was given a negative `id`.
+    NoSuchDevice,
+}
+
+/// What is wrong with the text of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is not a number.
+    NotANumber,
+    /// It is a number, but not one of those that are allowed.
+    OutOfRange,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The command gave it.
+    Given,
+    /// The command gave none.
+    Default,
+}
+
+/// The error numbers that a command can fail with before anything is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errno {
+    /// `EINVAL`.
+    Inval,
+    /// `ENODEV`.
+    NoDev,
+}
+
+impl Error<'_> {
+    /// The error number that the C driver gives, which is what scripts see.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::NoSuchDevice => Errno::NoDev,
+            _ => Errno::Inval,
+        }
+    }
+}
+
+impl fmt::Display for Error<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownCommand(name) => {
+                write!(f, "unknown command {}: must be add or remove", Quoted(name))
+            }
+            Self::UnknownOption { name, scope } => {
+                let name = Quoted(name);
+                write!(f, "unknown option {name}: {scope} takes {}", Taken(*scope))
+            }
+            Self::Misplaced { option, scope } => {
+                let name = option.name;
+                write!(f, "{name}: not an option here, {scope} takes ")?;
+                Taken(*scope).fmt(f)
+            }
+            Self::Empty(Opt { name, value, .. }) => {
+                write!(f, "{name}: has no value, must be {value}")
+            }
+            Self::Unwanted { option, given } => {
+                let Opt { name, value, .. } = option;
+                write!(f, "{name}={}: must be {value}", Quoted(given))
+            }
+            Self::Bad {
+                option,
+                given,
+                fault,
+            } => {
+                let Opt {
+                    name,
+                    meaning,
+                    value,
+                    ..
+                } = option;
+                let wrong = match fault {
+                    Fault::NotANumber => "not a number, ",
+                    Fault::OutOfRange => "",
+                };
+                let given = Quoted(given);
+                write!(f, "{name}={given}: {wrong}must be {value} ({meaning})")
+            }
+            Self::Refused { refused, origin } => {
+                refused.fmt(f)?;
+                match origin {
+                    Origin::Given => Ok(()),
+                    Origin::Default => write!(f, " ({} is the default)", refused.given),
+                }
+            }
+            Self::Missing { option, scope } => write!(f, "{option}: missing, {scope} needs it"),
+            Self::NoSuchDevice => write!(f, "{ID}: negative, must be that of a device"),
+        }
+    }
+}
+
+/// Writes the names of the options that can be used in a place.
+struct Taken(Scope);
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = OPTIONS.iter().filter(|option| self.0.takes(option));
+        for (nr, option) in taken.enumerate() {
+            if nr > 0 {
+                f.write_str(", ")?;
+            }
+            f.write_str(option.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes bytes that may be anything in a form that fits a log: in quotes, escaped, and cut if
+/// there are many.
+struct Quoted<'a>(&'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..QUOTE_LEN) {
+            Some(start) if start.len() < self.0.len() => {
+                write!(f, "\"{}\"...", start.escape_ascii())
+            }
+            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
+        }
+    }
+}
+
+/// The part of `text` before the first byte for which `end` is true, or all of it.
+fn up_to(text: &[u8], end: impl FnMut(u8) -> bool) -> &[u8] {
+    let len = text.iter().copied().position(end).unwrap_or(text.len());
+    text.get(..len).unwrap_or(text)
+}
+
+/// Whether `byte` is what C's `isspace()` calls white space.
+fn is_space(byte: u8) -> bool {
+    // A vertical tab is none to `is_ascii_whitespace()`.
+    byte.is_ascii_whitespace() || byte == b'\x0b'
+}
+
+/// Reads an `id`: as C's `%i`, within the numbers of a C `int`.
+fn id(text: &[u8]) -> Result<Id, Fault> {
+    let (digits, negative) = match text {
+        [b'-', digits @ ..] => (digits, true),
+        digits => (digits, false),
+    };
+    let magnitude = match digits {
+        [b'0', b'x' | b'X', digits @ ..] => magnitude(digits, 16),
+        [b'0', digits @ ..] if !digits.is_empty() => magnitude(digits, 8),
+        digits => magnitude(digits, 10),
+    }?;
+    match magnitude {
+        0 => Ok(Id::Number(0)),
+        1..=MAX_ID if !negative => Ok(Id::Number(magnitude)),
+        1..=MIN_ID_MAGNITUDE if negative => Ok(Id::FirstFree),
+        _ => Err(Fault::OutOfRange),
+    }
+}
+
+/// Reads a number: decimal, or hexadecimal after `0x`.
+fn number(text: &[u8]) -> Result<u32, Fault> {
+    match text {
+        [b'0', b'x' | b'X', digits @ ..] => magnitude(digits, 16),
+        digits => magnitude(digits, 10),
+    }
+}
+
+/// Reads digits of a base up to 36.
+fn magnitude(digits: &[u8], base: u32) -> Result<u32, Fault> {
+    if digits.is_empty() {
+        return Err(Fault::NotANumber);
+    }
+    digits
+        .iter()
+        .try_fold(Some(0_u32), |sum, &byte| {
+            let digit = char::from(byte).to_digit(base).ok_or(Fault::NotANumber)?;
+            // `None` is too large, but what follows must still be digits.
+            Ok(sum.and_then(|sum| sum.checked_mul(base)?.checked_add(digit)))
+        })?
+        .ok_or(Fault::OutOfRange)
+}

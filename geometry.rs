@@ -360,3 +360,302 @@ impl fmt::Display for Mismatch {
         )
     }
 }
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_geometry))]
+pub(crate) mod tests {
+    use super::*;
+    use core::fmt::Write;
+
+    /// What a `Display` writes, without allocation; what is too long is an error.
+    pub(crate) struct Text {
+        bytes: [u8; 1000],
+        len: usize,
+    }
+
+    impl Text {
+        pub(crate) fn of(value: impl fmt::Display) -> Result<Self, fmt::Error> {
+            let mut text = Self {
+                bytes: [0; 1000],
+                len: 0,
+            };
+            write!(text, "{value}")?;
+            Ok(text)
+        }
+
+        pub(crate) fn bytes(&self) -> &[u8] {
+            self.bytes.get(..self.len).unwrap_or_default()
+        }
+    }
+
+    impl Write for Text {
+        fn write_str(&mut self, piece: &str) -> fmt::Result {
+            let end = self.len.checked_add(piece.len()).ok_or(fmt::Error)?;
+            let room = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
+            room.copy_from_slice(piece.as_bytes());
+            self.len = end;
+            Ok(())
+        }
+    }
+
+    impl fmt::Debug for Text {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.bytes().escape_ascii())
+        }
+    }
+
+    /// Whether `value` is written as `expected`.
+    pub(crate) fn says(value: impl fmt::Display, expected: &str) -> bool {
+        Text::of(value).is_ok_and(|text| text.bytes() == expected.as_bytes())
+    }
+
+    /// 2047 MiB in zones of 64 MiB: 31 zones.
+    const SHAPE: Shape = Shape {
+        capacity_mb: 2047,
+        zone_size_mb: 64,
+        zone_capacity_mb: Some(63),
+        conv_zones: 3,
+    };
+
+    /// What is said of a shape that can't be.
+    fn refuses(shape: Shape, expected: &str) -> bool {
+        Geometry::new(shape).is_err_and(|refused| says(refused, expected))
+    }
+
+    #[test]
+    fn default_is_the_c_drivers() -> Result<(), Refused> {
+        let geometry = Geometry::new(Shape::default())?;
+        assert_eq!(geometry.nr_zones(), 64);
+        assert_eq!(geometry.nr_conv_zones(), 8);
+        assert_eq!(geometry.nr_seq_zones(), 56);
+        assert_eq!(geometry.zone_sectors(), 256 << 11);
+        assert_eq!(geometry.zone_capacity(63), 256 << 11);
+        assert_eq!(geometry.capacity_sectors(), 16384 << 11);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_left_over_is_not_used() -> Result<(), Refused> {
+        let geometry = Geometry::new(SHAPE)?;
+        assert_eq!(geometry.nr_zones(), 31);
+        assert_eq!(geometry.capacity_sectors(), 31 * 64 * 2048);
+        Ok(())
+    }
+
+    #[test]
+    fn sectors_and_zones() -> Result<(), Refused> {
+        let geometry = Geometry::new(SHAPE)?;
+        let len = 64 * 2048;
+        assert_eq!(geometry.zone_of(0), Some(0));
+        assert_eq!(geometry.zone_of(len - 1), Some(0));
+        assert_eq!(geometry.zone_of(len), Some(1));
+        assert_eq!(geometry.zone_of(31 * len - 1), Some(30));
+        assert_eq!(geometry.zone_of(31 * len), None);
+        assert_eq!(geometry.zone_of(u64::MAX), None);
+        assert_eq!(geometry.zone_start(0), 0);
+        assert_eq!(geometry.zone_start(30), 30 * len);
+        assert_eq!(geometry.zone_start(u32::MAX), u64::from(u32::MAX) * len);
+        assert_eq!(geometry.offset_in_zone(0), 0);
+        assert_eq!(geometry.offset_in_zone(7 * len - 1), len - 1);
+        assert_eq!(geometry.offset_in_zone(7 * len), 0);
+        assert_eq!(geometry.offset_in_zone(u64::MAX), len - 1);
+        assert_eq!(geometry.zone_len(0), len);
+        assert_eq!(geometry.zone_len(30), len);
+        assert!(geometry.is_conventional(2));
+        assert!(!geometry.is_conventional(3));
+        assert_eq!(geometry.zone_capacity(2), len);
+        assert_eq!(geometry.zone_capacity(3), 63 * 2048);
+        Ok(())
+    }
+
+    #[test]
+    fn largest() -> Result<(), Refused> {
+        let geometry = Geometry::new(Shape {
+            capacity_mb: u32::MAX,
+            zone_size_mb: 16384,
+            zone_capacity_mb: None,
+            conv_zones: 262142,
+        })?;
+        assert_eq!(geometry.nr_zones(), 262143);
+        assert_eq!(geometry.nr_seq_zones(), 1);
+        assert_eq!(geometry.zone_sectors(), 1 << 25);
+        assert_eq!(geometry.capacity_sectors(), 262143 << 25);
+        assert_eq!(geometry.zone_of((262143 << 25) - 1), Some(262142));
+        assert_eq!(geometry.zone_of(262143 << 25), None);
+        Ok(())
+    }
+
+    #[test]
+    fn smallest() -> Result<(), Refused> {
+        let geometry = Geometry::new(Shape {
+            capacity_mb: 1,
+            zone_size_mb: 1,
+            zone_capacity_mb: Some(1),
+            conv_zones: 0,
+        })?;
+        assert_eq!(geometry.nr_zones(), 1);
+        assert_eq!(geometry.nr_seq_zones(), 1);
+        assert_eq!(geometry.capacity_sectors(), 2048);
+        Ok(())
+    }
+
+    #[test]
+    fn zone_size() {
+        for size in [0, 3, 63, 65, 16383, 32768, u32::MAX] {
+            let shape = Shape {
+                zone_size_mb: size,
+                ..SHAPE
+            };
+            assert!(Geometry::new(shape).is_err_and(|refused| refused.option == ZONE_SIZE));
+        }
+        for shift in 0..=14 {
+            let shape = Shape {
+                capacity_mb: 1 << 16,
+                zone_size_mb: 1 << shift,
+                zone_capacity_mb: None,
+                ..SHAPE
+            };
+            assert!(
+                Geometry::new(shape).is_ok_and(|geometry| geometry.nr_zones() == 1 << (16 - shift))
+            );
+        }
+        assert!(refuses(
+            Shape {
+                zone_size_mb: 48,
+                ..SHAPE
+            },
+            "zone_size_mb=48: must be a power of two from 1 to 16384, so that a shift finds a zone",
+        ));
+    }
+
+    #[test]
+    fn capacity() {
+        let of_small_zones = |capacity_mb| Shape {
+            capacity_mb,
+            zone_size_mb: 1,
+            zone_capacity_mb: None,
+            conv_zones: 0,
+        };
+        assert!(Geometry::new(of_small_zones(MAX_ZONES)).is_ok());
+        assert!(refuses(
+            of_small_zones(MAX_ZONES + 1),
+            "capacity_mb=4194305: must be from 1 to 4194304, \
+             at least a zone and at most 4194304 of them",
+        ));
+        assert!(refuses(
+            of_small_zones(0),
+            "capacity_mb=0: must be from 1 to 4194304, at least a zone and at most 4194304 of them",
+        ));
+        assert!(Geometry::new(of_small_zones(u32::MAX)).is_err());
+        assert!(refuses(
+            Shape {
+                capacity_mb: 63,
+                ..SHAPE
+            },
+            "capacity_mb=63: must be from 64 to 268435456, \
+             at least a zone and at most 4194304 of them",
+        ));
+    }
+
+    #[test]
+    fn zone_capacity() {
+        let of_capacity = |capacity| Shape {
+            zone_capacity_mb: Some(capacity),
+            ..SHAPE
+        };
+        assert!(Geometry::new(of_capacity(1)).is_ok());
+        assert!(Geometry::new(of_capacity(64)).is_ok());
+        assert!(refuses(
+            of_capacity(0),
+            "zone_capacity_mb=0: must be from 1 to 64, no more than the zone size",
+        ));
+        assert!(refuses(
+            of_capacity(65),
+            "zone_capacity_mb=65: must be from 1 to 64, no more than the zone size",
+        ));
+        assert!(Geometry::new(of_capacity(u32::MAX)).is_err());
+    }
+
+    #[test]
+    fn conventional_zones() {
+        let with_conventional = |zones| Shape {
+            conv_zones: zones,
+            ..SHAPE
+        };
+        assert!(Geometry::new(with_conventional(0)).is_ok());
+        assert!(Geometry::new(with_conventional(30)).is_ok());
+        assert!(refuses(
+            with_conventional(31),
+            "conv_zones=31: must be from 0 to 30, fewer than the zones of the device",
+        ));
+        assert!(refuses(
+            Shape {
+                capacity_mb: 127,
+                ..with_conventional(u32::MAX)
+            },
+            "conv_zones=4294967295: must be 0, fewer than the zones of the device",
+        ));
+    }
+
+    #[test]
+    fn text_form() -> Result<(), Refused> {
+        assert!(says(
+            Geometry::new(SHAPE)?,
+            "capacity_mb=1984,zone_size_mb=64,zone_capacity_mb=63,conv_zones=3",
+        ));
+        assert!(says(
+            Geometry::new(Shape::default())?,
+            "capacity_mb=16384,zone_size_mb=256,zone_capacity_mb=256,conv_zones=8",
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn differences() -> Result<(), Refused> {
+        let recorded = Geometry::new(SHAPE)?;
+        assert_eq!(recorded.difference(&recorded), None);
+        // It is the zones that count, not what is left over.
+        let rounded = Geometry::new(Shape {
+            capacity_mb: 1984,
+            ..SHAPE
+        })?;
+        assert_eq!(rounded.difference(&recorded), None);
+
+        let finds = |shape, expected| {
+            Geometry::new(shape).is_ok_and(|asked| {
+                asked
+                    .difference(&recorded)
+                    .is_some_and(|mismatch| says(mismatch, expected))
+            })
+        };
+        assert!(finds(
+            Shape {
+                capacity_mb: 1983,
+                ..SHAPE
+            },
+            "capacity_mb=1920: must be 1984, as when the device was made",
+        ));
+        assert!(finds(
+            Shape {
+                zone_size_mb: 128,
+                ..SHAPE
+            },
+            "zone_size_mb=128: must be 64, as when the device was made",
+        ));
+        assert!(finds(
+            Shape {
+                zone_capacity_mb: None,
+                ..SHAPE
+            },
+            "zone_capacity_mb=64: must be 63, as when the device was made",
+        ));
+        assert!(finds(
+            Shape {
+                conv_zones: 4,
+                ..SHAPE
+            },
+            "conv_zones=4: must be 3, as when the device was made",
+        ));
+        Ok(())
+    }
+}

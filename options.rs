@@ -753,3 +753,746 @@ fn magnitude(digits: &[u8], base: u32) -> Result<u32, Fault> {
         })?
         .ok_or(Fault::OutOfRange)
 }
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_options))]
+mod tests {
+    use super::*;
+    use crate::geometry::tests::{
+        says,
+        Text, //
+    };
+
+    /// What `add` and nothing else means.
+    fn default() -> Result<AddOptions<'static>, Refused> {
+        Ok(AddOptions {
+            id: None,
+            geometry: Geometry::new(Shape::default())?,
+            max_open_zones: None,
+            base_dir: b"/var/local/zloop",
+            nr_queues: NonZeroU32::MIN,
+            queue_depth: DEFAULT_QUEUE_DEPTH,
+            io: IoMode::Direct,
+            append: Append::Native,
+            write_cache: WriteCache::Keep,
+        })
+    }
+
+    /// Whether `text` is an `add` command of which `check` is true.
+    fn adds(text: &str, check: impl FnOnce(&AddOptions<'_>) -> bool) -> bool {
+        match Command::parse(text.as_bytes()) {
+            Ok(Command::Add(options)) => check(&options),
+            _ => false,
+        }
+    }
+
+    /// Whether `text` is an `add` command that gives this device number.
+    fn adds_id(text: &str, id: Option<u32>) -> bool {
+        adds(text, |options| options.id == id)
+    }
+
+    /// Whether `text` is an `add` command that differs from the default at most in the geometry,
+    /// which is written as `expected`.
+    fn adds_geometry(text: &str, expected: &str) -> bool {
+        adds(text, |options| {
+            default().is_ok_and(|default| {
+                let geometry = options.geometry;
+                says(geometry, expected)
+                    && *options
+                        == AddOptions {
+                            geometry,
+                            ..default
+                        }
+            })
+        })
+    }
+
+    /// Whether `text` is refused with `EINVAL` and this message.
+    fn invalid(text: &str, message: &str) -> bool {
+        Command::parse(text.as_bytes())
+            .is_err_and(|error| error.errno() == Errno::Inval && says(error, message))
+    }
+
+    /// Whether `text` removes the device with this number.
+    fn removes(text: &str, id: u32) -> bool {
+        Command::parse(text.as_bytes()).is_ok_and(|command| command == Command::Remove { id })
+    }
+
+    #[test]
+    fn defaults() -> Result<(), Refused> {
+        for text in [
+            "add",
+            "add ",
+            "add\n",
+            "add \t\n",
+            "add ,\n,,\n",
+            "add\0id=1",
+        ] {
+            assert_eq!(
+                Command::parse(text.as_bytes()).ok(),
+                Some(Command::Add(default()?))
+            );
+        }
+        assert_eq!(DEFAULT_QUEUE_DEPTH.get(), 128);
+        assert_eq!(MAX_QUEUE_DEPTH.get(), 10240);
+        Ok(())
+    }
+
+    #[test]
+    fn everything_at_once() -> Result<(), Refused> {
+        let text = b"add id=7,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63,conv_zones=2,\
+            max_open_zones=14,base_dir=/tmp/a b=c%s,nr_queues=4,queue_depth=32,buffered_io,\
+            zone_append=1,ordered_zone_append,discard_write_cache\n";
+        let expected = AddOptions {
+            id: Some(7),
+            geometry: Geometry::new(Shape {
+                capacity_mb: 2048,
+                zone_size_mb: 64,
+                zone_capacity_mb: Some(63),
+                conv_zones: 2,
+            })?,
+            max_open_zones: NonZeroU32::new(14),
+            base_dir: b"/tmp/a b=c%s",
+            nr_queues: NonZeroU32::MIN.saturating_add(3),
+            queue_depth: NonZeroU32::MIN.saturating_add(31),
+            io: IoMode::Buffered,
+            append: Append::Ordered,
+            write_cache: WriteCache::DiscardUnflushed,
+        };
+        assert_eq!(Command::parse(text).ok(), Some(Command::Add(expected)));
+        Ok(())
+    }
+
+    #[test]
+    fn separators() {
+        assert!(adds_id("add id=1", Some(1)));
+        assert!(adds_id("add id=1\n", Some(1)));
+        assert!(adds_id("add\tid=1", Some(1)));
+        assert!(adds_id("add\nid=1", Some(1)));
+        assert!(adds_id("add\x0bid=1", Some(1)));
+        assert!(adds_id("add \r\n  id=1", Some(1)));
+        assert!(adds_id("add,id=1", Some(1)));
+        assert!(adds_id("add ,,id=1,,\n\n,buffered_io,\n", Some(1)));
+        assert!(adds_id("add buffered_io\nid=1\n", Some(1)));
+        assert!(adds_id("add id=1\0,id=2", Some(1)));
+        assert!(removes("remove ,\nid=3\n", 3));
+        // White space anywhere else is part of a name or a value.
+        assert!(invalid(
+            "add id=1, buffered_io",
+            "unknown option \" buffered_io\": add takes id, capacity_mb, zone_size_mb, \
+             zone_capacity_mb, conv_zones, base_dir, nr_queues, queue_depth, buffered_io, \
+             zone_append, ordered_zone_append, discard_write_cache, max_open_zones",
+        ));
+        assert!(invalid(
+            "add conv_zones=1 \n",
+            "conv_zones=\"1 \": not a number, must be from 0 to 4294967295 \
+             (how many zones are conventional)",
+        ));
+        assert!(invalid(
+            "add conv_zones=1\r\n",
+            "conv_zones=\"1\\r\": not a number, must be from 0 to 4294967295 \
+             (how many zones are conventional)",
+        ));
+    }
+
+    #[test]
+    fn commands() {
+        assert!(invalid("", "unknown command \"\": must be add or remove"));
+        assert!(invalid("\n", "unknown command \"\": must be add or remove"));
+        assert!(invalid(
+            " add",
+            "unknown command \"\": must be add or remove"
+        ));
+        assert!(invalid(
+            "ad",
+            "unknown command \"ad\": must be add or remove"
+        ));
+        assert!(invalid(
+            "Add",
+            "unknown command \"Add\": must be add or remove"
+        ));
+        assert!(invalid(
+            "addid=0",
+            "unknown command \"addid=0\": must be add or remove"
+        ));
+        assert!(invalid(
+            "removeid=0\n",
+            "unknown command \"removeid=0\": must be add or remove"
+        ));
+        assert!(invalid(
+            "list\n",
+            "unknown command \"list\": must be add or remove"
+        ));
+    }
+
+    #[test]
+    fn remove() {
+        assert!(removes("remove id=0", 0));
+        assert!(removes("remove id=2147483647\n", 2147483647));
+        assert!(removes("remove id=1,id=2", 2));
+        assert!(invalid("remove", "id: missing, remove needs it"));
+        assert!(invalid("remove \n", "id: missing, remove needs it"));
+        assert!(invalid("remove 0", "unknown option \"0\": remove takes id",));
+        assert!(invalid(
+            "remove id=0,base_dir=/tmp",
+            "base_dir: not an option here, remove takes id",
+        ));
+        assert!(invalid(
+            "remove id=0,buffered_io",
+            "buffered_io: not an option here, remove takes id",
+        ));
+        let error = Command::parse(b"remove id=-1").err();
+        assert!(error.is_some_and(|error| error.errno() == Errno::NoDev
+            && says(error, "id: negative, must be that of a device")));
+    }
+
+    #[test]
+    fn device_numbers() {
+        assert!(adds_id("add id=0", Some(0)));
+        assert!(adds_id("add id=-0", Some(0)));
+        assert!(adds_id("add id=2147483647", Some(2147483647)));
+        assert!(adds_id("add id=0x10", Some(16)));
+        assert!(adds_id("add id=0X7fffffff", Some(2147483647)));
+        assert!(adds_id("add id=010", Some(8)));
+        assert!(adds_id("add id=00", Some(0)));
+        assert!(adds_id("add id=-1", None));
+        assert!(adds_id("add id=-0x1", None));
+        assert!(adds_id("add id=-2147483648", None));
+        assert!(adds_id("add id=5,id=-1", None));
+        assert!(invalid(
+            "add id=2147483648",
+            "id=\"2147483648\": must be from 0 to 2147483647, or negative for the first free one \
+             (the number of the device)",
+        ));
+        assert!(invalid(
+            "add id=zero",
+            "id=\"zero\": not a number, must be from 0 to 2147483647, or negative for the first \
+             free one (the number of the device)",
+        ));
+        assert!(invalid(
+            "add id",
+            "id: has no value, must be from 0 to 2147483647, or negative for the first free one",
+        ));
+        for value in [
+            "-2147483649",
+            "4294967296",
+            "18446744073709551615",
+            "18446744073709551616",
+            "-18446744073709551616",
+            "+1",
+            "--1",
+            "-",
+            "0x",
+            "-0x",
+            "08",
+            "1a",
+            "1-",
+            " 1",
+            "0b1",
+        ] {
+            let mut text = [0; 32];
+            let (name, rest) = text.split_at_mut(b"add id=".len());
+            name.copy_from_slice(b"add id=");
+            for (to, from) in rest.iter_mut().zip(value.bytes()) {
+                *to = from;
+            }
+            assert!(matches!(Command::parse(&text), Err(Error::Bad { .. })));
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number(b"0"), Ok(0));
+        assert_eq!(number(b"4294967295"), Ok(u32::MAX));
+        assert_eq!(number(b"4294967296"), Err(Fault::OutOfRange));
+        assert_eq!(number(b"42949672950"), Err(Fault::OutOfRange));
+        assert_eq!(
+            number(b"99999999999999999999999999999999"),
+            Err(Fault::OutOfRange)
+        );
+        assert_eq!(number(b"00000000000000000000000000000001"), Ok(1));
+        assert_eq!(number(b"010"), Ok(10));
+        assert_eq!(number(b"08"), Ok(8));
+        assert_eq!(number(b"0xffffFFFF"), Ok(u32::MAX));
+        assert_eq!(number(b"0X10"), Ok(16));
+        assert_eq!(number(b"0x100000000"), Err(Fault::OutOfRange));
+        for text in [
+            "",
+            "0x",
+            "x",
+            "0xg",
+            "-1",
+            "-0",
+            "+1",
+            " 1",
+            "1 ",
+            "1_000",
+            "1k",
+            "1.0",
+            "1e3",
+            "99999999999x",
+            "\u{ff11}",
+            "\0",
+        ] {
+            assert_eq!(number(text.as_bytes()), Err(Fault::NotANumber));
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert!(adds_geometry(
+            "add capacity_mb=8192",
+            "capacity_mb=8192,zone_size_mb=256,zone_capacity_mb=256,conv_zones=8",
+        ));
+        assert!(adds_geometry(
+            "add zone_size_mb=1",
+            "capacity_mb=16384,zone_size_mb=1,zone_capacity_mb=1,conv_zones=8",
+        ));
+        assert!(adds_geometry(
+            "add zone_size_mb=16384,capacity_mb=4294967295",
+            "capacity_mb=4294950912,zone_size_mb=16384,zone_capacity_mb=16384,conv_zones=8",
+        ));
+        assert!(adds_geometry(
+            "add zone_capacity_mb=1,conv_zones=63",
+            "capacity_mb=16384,zone_size_mb=256,zone_capacity_mb=1,conv_zones=63",
+        ));
+        // One zone, because capacity is more than that and rounded down.
+        assert!(adds_geometry(
+            "add capacity_mb=257,conv_zones=0",
+            "capacity_mb=256,zone_size_mb=256,zone_capacity_mb=256,conv_zones=0",
+        ));
+
+        assert!(invalid(
+            "add capacity_mb=0",
+            "capacity_mb=\"0\": must be from 1 to 4294967295 (the capacity of the device in MiB)",
+        ));
+        assert!(invalid(
+            "add capacity_mb=4294967296",
+            "capacity_mb=\"4294967296\": must be from 1 to 4294967295 \
+             (the capacity of the device in MiB)",
+        ));
+        assert!(invalid(
+            "add capacity_mb=256,conv_zones=0",
+            "capacity_mb=256: must be from 257 to 4294967295, more than the zone size",
+        ));
+        assert!(invalid(
+            "add zone_size_mb=16384",
+            "capacity_mb=16384: must be from 16385 to 4294967295, more than the zone size \
+             (16384 is the default)",
+        ));
+        assert!(invalid(
+            "add capacity_mb=4194305,zone_size_mb=1",
+            "capacity_mb=4194305: must be from 1 to 4194304, \
+             at least a zone and at most 4194304 of them",
+        ));
+        assert!(invalid(
+            "add zone_size_mb=3",
+            "zone_size_mb=\"3\": must be a power of two from 1 to 16384 (the size of a zone in MiB)",
+        ));
+        assert!(invalid(
+            "add zone_size_mb=32768",
+            "zone_size_mb=\"32768\": must be a power of two from 1 to 16384 \
+             (the size of a zone in MiB)",
+        ));
+        assert!(invalid(
+            "add zone_size_mb=0",
+            "zone_size_mb=\"0\": must be a power of two from 1 to 16384 (the size of a zone in MiB)",
+        ));
+        assert!(invalid(
+            "add zone_size_mb",
+            "zone_size_mb: has no value, must be a power of two from 1 to 16384",
+        ));
+        assert!(invalid(
+            "add zone_size_mb=,id=0",
+            "zone_size_mb: has no value, must be a power of two from 1 to 16384",
+        ));
+        assert!(invalid(
+            "add zone_capacity_mb=0",
+            "zone_capacity_mb=\"0\": must be from 1 to 4294967295 \
+             (the capacity of a sequential zone in MiB)",
+        ));
+        assert!(invalid(
+            "add zone_capacity_mb=257",
+            "zone_capacity_mb=257: must be from 1 to 256, no more than the zone size",
+        ));
+        assert!(invalid(
+            "add conv_zones=64",
+            "conv_zones=64: must be from 0 to 63, fewer than the zones of the device",
+        ));
+        assert!(invalid(
+            "add capacity_mb=1024",
+            "conv_zones=8: must be from 0 to 3, fewer than the zones of the device \
+             (8 is the default)",
+        ));
+    }
+
+    #[test]
+    fn open_zones() {
+        let limit = |text, limit| adds(text, |o| o.max_open_zones == NonZeroU32::new(limit));
+        assert!(limit("add max_open_zones=0", 0));
+        assert!(limit("add max_open_zones=1", 1));
+        assert!(limit("add max_open_zones=56", 56));
+        assert!(limit("add conv_zones=0,max_open_zones=64", 64));
+        assert!(invalid(
+            "add max_open_zones=57",
+            "max_open_zones=57: must be from 0 to 56, \
+             no more than the sequential zones of the device",
+        ));
+        assert!(invalid(
+            "add max_open_zones=-1",
+            "max_open_zones=\"-1\": not a number, must be from 0 to 4294967295 \
+             (how many sequential zones can be open at once, 0 for any number)",
+        ));
+    }
+
+    #[test]
+    fn queues() {
+        let queues = |text, nr| adds(text, |o| o.nr_queues.get() == nr);
+        let depth = |text, depth| adds(text, |o| o.queue_depth.get() == depth);
+        assert!(queues("add nr_queues=1", 1));
+        assert!(queues("add nr_queues=4294967295", u32::MAX));
+        assert!(depth("add queue_depth=1", 1));
+        assert!(depth("add queue_depth=10240", 10240));
+        // The block layer would cut it to that as well.
+        assert!(depth("add queue_depth=10241", 10240));
+        assert!(depth("add queue_depth=4294967295", 10240));
+        assert!(invalid(
+            "add nr_queues=0",
+            "nr_queues=\"0\": must be from 1 to 4294967295 (the number of queues)",
+        ));
+        assert!(invalid(
+            "add queue_depth=0",
+            "queue_depth=\"0\": must be from 1 to 4294967295 (the requests that a queue can hold)",
+        ));
+        assert!(invalid(
+            "add queue_depth=4294967296",
+            "queue_depth=\"4294967296\": must be from 1 to 4294967295 \
+             (the requests that a queue can hold)",
+        ));
+    }
+
+    #[test]
+    fn switches() {
+        assert!(adds("add buffered_io", |o| o.io == IoMode::Buffered));
+        assert!(adds("add discard_write_cache", |o| {
+            o.write_cache == WriteCache::DiscardUnflushed
+        }));
+        let append = |text, append| adds(text, |o| o.append == append);
+        assert!(append("add zone_append=1", Append::Native));
+        assert!(append("add zone_append=0", Append::Emulated));
+        assert!(append("add ordered_zone_append", Append::Ordered));
+        assert!(append(
+            "add ordered_zone_append,zone_append=1",
+            Append::Ordered
+        ));
+        assert!(append(
+            "add ordered_zone_append,zone_append=0",
+            Append::Emulated
+        ));
+        assert!(append("add zone_append=0,zone_append=1", Append::Native));
+        assert!(invalid(
+            "add zone_append=2",
+            "zone_append=\"2\": must be from 0 to 1 \
+             (1 for native zone append, 0 to have it emulated)",
+        ));
+        assert!(invalid(
+            "add zone_append",
+            "zone_append: has no value, must be from 0 to 1"
+        ));
+        assert!(invalid(
+            "add buffered_io=1",
+            "buffered_io=\"1\": must be without a value"
+        ));
+        assert!(invalid(
+            "add buffered_io=",
+            "buffered_io=\"\": must be without a value"
+        ));
+    }
+
+    #[test]
+    fn directories() {
+        let dir = |text, dir: &str| adds(text, |o| o.base_dir == dir.as_bytes());
+        assert!(dir("add base_dir=/mnt\n", "/mnt"));
+        assert!(dir("add base_dir=relative dir,id=0", "relative dir"));
+        assert!(dir("add base_dir=a=b", "a=b"));
+        assert!(dir("add base_dir==", "="));
+        assert!(dir("add base_dir=/a,base_dir=/b", "/b"));
+        assert!(dir("add base_dir=/\u{e9}\u{1}", "/\u{e9}\u{1}"));
+        assert!(invalid(
+            "add base_dir=",
+            "base_dir: has no value, must be a path"
+        ));
+        assert!(invalid(
+            "add base_dir",
+            "base_dir: has no value, must be a path"
+        ));
+    }
+
+    #[test]
+    fn last_one_counts_but_all_must_be_valid() {
+        assert!(adds("add conv_zones=99,conv_zones=2", |o| o
+            .geometry
+            .nr_conv_zones()
+            == 2));
+        assert!(invalid(
+            "add zone_append=7,zone_append=1",
+            "zone_append=\"7\": must be from 0 to 1 \
+             (1 for native zone append, 0 to have it emulated)",
+        ));
+    }
+
+    #[test]
+    fn first_mistake_is_the_one_that_is_told() {
+        assert!(invalid(
+            "add buffered_io=1,foo",
+            "buffered_io=\"1\": must be without a value"
+        ));
+        assert!(Command::parse(b"add foo,buffered_io=1")
+            .is_err_and(|error| matches!(error, Error::UnknownOption { name: b"foo", .. })));
+    }
+
+    #[test]
+    fn messages_are_one_printable_line() {
+        assert!(invalid(
+            "\x1b[2J\u{e9}\"\\",
+            "unknown command \"\\x1b[2J\\xc3\\xa9\\\"\\\\\": must be add or remove",
+        ));
+        assert!(invalid(
+            "0123456789012345678901234567890123456789012345678",
+            "unknown command \"012345678901234567890123456789012345678901234567\"...: \
+             must be add or remove",
+        ));
+        assert!(invalid(
+            "012345678901234567890123456789012345678901234567",
+            "unknown command \"012345678901234567890123456789012345678901234567\": \
+             must be add or remove",
+        ));
+    }
+
+    #[test]
+    fn record() -> Result<(), Refused> {
+        for shape in [
+            Shape::default(),
+            Shape {
+                capacity_mb: 2047,
+                zone_size_mb: 64,
+                zone_capacity_mb: Some(63),
+                conv_zones: 3,
+            },
+            // A device of one zone.
+            Shape {
+                capacity_mb: 300,
+                zone_size_mb: 256,
+                zone_capacity_mb: None,
+                conv_zones: 0,
+            },
+            Shape {
+                capacity_mb: u32::MAX,
+                zone_size_mb: 16384,
+                zone_capacity_mb: Some(1),
+                conv_zones: 262142,
+            },
+        ] {
+            let geometry = Geometry::new(shape)?;
+            let text = Text::of(core::format_args!("{geometry}\n"));
+            assert!(text.is_ok_and(|text| {
+                recorded_geometry(text.bytes()).is_ok_and(|recorded| recorded == geometry)
+            }));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_record() {
+        let damaged = |text: &'static str, message| {
+            recorded_geometry(text.as_bytes()).is_err_and(|error| says(error, message))
+        };
+        assert!(damaged(
+            "",
+            "capacity_mb: missing, the record of the geometry needs it"
+        ));
+        assert!(damaged(
+            "capacity_mb=1024,zone_size_mb=64,conv_zones=0\n",
+            "zone_capacity_mb: missing, the record of the geometry needs it",
+        ));
+        assert!(damaged(
+            "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=64,conv_zones=0,id=1\n",
+            "id: not an option here, the record of the geometry takes \
+             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones",
+        ));
+        assert!(damaged(
+            "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=65,conv_zones=0\n",
+            "zone_capacity_mb=65: must be from 1 to 64, no more than the zone size",
+        ));
+        assert!(damaged(
+            "\x7fELF",
+            "unknown option \"\\x7fELF\": the record of the geometry takes \
+             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones",
+        ));
+    }
+
+    #[test]
+    fn syntax_has_all_options() {
+        let mut rest = SYNTAX.strip_prefix("add ");
+        for (nr, option) in OPTIONS.iter().enumerate() {
+            let kind = match option.value {
+                Value::Id(_) => "=%d",
+                Value::Number(..) => "=%u",
+                Value::Path(_) => "=%s",
+                Value::Nothing(_) => "",
+            };
+            rest = rest
+                .and_then(|rest| rest.strip_prefix(if nr > 0 { "," } else { "" }))
+                .and_then(|rest| rest.strip_prefix(option.name))
+                .and_then(|rest| rest.strip_prefix(kind));
+        }
+        assert_eq!(rest, Some("\nremove id=%d\n"));
+    }
+
+    /// Marsaglia's xorshift: numbers without a pattern, the same ones from the same seed.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            // CAST: only the lower bits are wanted.
+            (self.0 >> 11) as usize % limit
+        }
+
+        fn pick<'a>(&mut self, from: &[&'a [u8]]) -> &'a [u8] {
+            let nr = self.below(from.len());
+            from.get(nr).copied().unwrap_or_default()
+        }
+    }
+
+    /// What `text` is, as the rules at the top of the file say it in other words: whether its
+    /// command is known, and every option's name.
+    fn names_are_known(text: &[u8]) -> bool {
+        let mut text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        let known: &[&[u8]] = match text {
+            [b'a', b'd', b'd', rest @ ..] => {
+                text = rest;
+                &[
+                    b"id",
+                    b"capacity_mb",
+                    b"zone_size_mb",
+                    b"zone_capacity_mb",
+                    b"conv_zones",
+                    b"base_dir",
+                    b"nr_queues",
+                    b"queue_depth",
+                    b"buffered_io",
+                    b"zone_append",
+                    b"ordered_zone_append",
+                    b"discard_write_cache",
+                    b"max_open_zones",
+                ]
+            }
+            [b'r', b'e', b'm', b'o', b'v', b'e', rest @ ..] => {
+                text = rest;
+                &[b"id"]
+            }
+            _ => return false,
+        };
+        let separated = matches!(text.first(), None | Some(b' ' | b',' | b'\t'..=b'\r'));
+        while let [b' ' | b'\t'..=b'\r', rest @ ..] = text {
+            text = rest;
+        }
+        separated
+            && text.split(|byte| b",\n".contains(byte)).all(|item| {
+                let name = item.split(|&byte| byte == b'=').next().unwrap_or_default();
+                item.is_empty() || known.contains(&name)
+            })
+    }
+
+    #[test]
+    fn random_texts() {
+        const PIECES: &[&[u8]] = &[
+            b"add",
+            b"remove",
+            b" ",
+            b" ",
+            b",",
+            b",",
+            b"\n",
+            b"=",
+            b"=",
+            b"0",
+            b"1",
+            b"4",
+            b"64",
+            b"4294967295",
+            b"4294967296",
+            b"-",
+            b"0x",
+            b"f",
+            b"id",
+            b"id=",
+            b"capacity_mb=",
+            b"zone_size_mb=",
+            b"zone_capacity_mb=",
+            b"conv_zones=",
+            b"base_dir=",
+            b"nr_queues=",
+            b"queue_depth=",
+            b"buffered_io",
+            b"zone_append=",
+            b"ordered_zone_append",
+            b"discard_write_cache",
+            b"max_open_zones=",
+            b"capacity",
+            b"_mb",
+            b"\0",
+            b"\xff",
+            b"%",
+        ];
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut accepted = 0;
+        for _ in 0..20_000 {
+            let mut text = [0_u8; 128];
+            let mut len = 0;
+            // Most texts begin as a command, or nearly all would end there.
+            let begin = random.pick(&[b"add ", b"add ", b"remove ", b""]);
+            for nr in 0..=random.below(10) {
+                let piece = if nr == 0 { begin } else { random.pick(PIECES) };
+                let end = len + piece.len();
+                if let Some(room) = text.get_mut(len..end) {
+                    room.copy_from_slice(piece);
+                    len = end;
+                }
+            }
+            if let Some(byte) = text.get_mut(random.below(8 * len + 1)) {
+                // CAST: all values below 256 are bytes.
+                *byte = random.below(256) as u8;
+            }
+            let text = text.get(..len).unwrap_or_default();
+
+            match Command::parse(text) {
+                Ok(command) => {
+                    accepted += 1;
+                    assert!(names_are_known(text));
+                    if let Command::Add(options) = command {
+                        let geometry = options.geometry;
+                        assert!(geometry.nr_zones() <= geometry::MAX_ZONES);
+                        assert!(geometry.nr_seq_zones() >= 1);
+                        assert!(options.queue_depth <= MAX_QUEUE_DEPTH);
+                        assert!(!options.base_dir.is_empty());
+                    }
+                }
+                Err(error) => {
+                    let message = Text::of(&error);
+                    assert!(message.is_ok_and(|message| {
+                        message
+                            .bytes()
+                            .iter()
+                            .all(|byte| matches!(byte, b' '..=b'~'))
+                    }));
+                }
+            }
+        }
+        // The test would prove little if it never got to the end of a command.
+        assert!(accepted > 500);
+    }
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's pure files as a crate of the host, so that their tests run without a kernel, and
+//! the tests that need more than `core`.
+
+#![allow(dead_code, reason = "what only the driver uses is unused here")]
+#![deny(unsafe_code)]
+
+#[path = "../../geometry.rs"]
+mod geometry;
+#[path = "../../options.rs"]
+mod options;

@@ -1,0 +1,192 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the scripts of this folder share: the cache, the log, being root, and
+# the toolchain root.
+#
+# An artefact is a directory in the cache, made by the script make/NAME and
+# called NAME-KEY, where the key is the hash of that script and of its
+# arguments. It is built under a temporary name and renamed when it is
+# complete, so an interrupted run leaves nothing that looks finished; a lock
+# per name makes a second run wait for the first one instead of racing it.
+# An artefact that depends on another one has that one's name as an argument,
+# and so a new key when it changes.
+#
+# An ordinary user becomes root of a user namespace; root only gets a mount
+# namespace of its own. All mounts live in there and vanish with it.
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+VM=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TREE=$(cd "$VM/../.." && pwd)
+CACHE=${ZLOOP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zloop}
+KERNEL=${KERNEL:-7.3.4+deb13-amd64}
+export VM TREE CACHE KERNEL
+
+# Steps of one command, nested scripts included, are timed from its start.
+export ZLOOP_START=${ZLOOP_START:-$EPOCHSECONDS}
+
+step() { printf '[%3ds] %s\n' $((EPOCHSECONDS - ZLOOP_START)) "$*" >&2; }
+
+die() {
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+
+# as_root COMMAND...: in a mount namespace, as real root or a namespace's.
+as_root() {
+	if ((EUID == 0)); then
+		unshare --mount --propagation private "$@"
+	else
+		unshare --user --map-root-user --map-auto --mount "$@"
+	fi
+}
+
+# remove PATH...: also what belongs to a namespace's other users.
+remove() { as_root rm -rf "$@"; }
+
+# need_host_tools: what no root of ours can provide, installed when we may.
+need_host_tools() {
+	local packages=()
+	command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
+	command -v qemu-system-x86_64 >/dev/null || packages+=(qemu-system-x86)
+	((EUID == 0)) || command -v newuidmap >/dev/null || packages+=(uidmap)
+	((${#packages[@]})) || return 0
+	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+		die "missing on this machine; as root: apt-get install ${packages[*]}"
+	fi
+	step "installing ${packages[*]}"
+	logged host-tools install_packages "${packages[@]}"
+}
+
+install_packages() {
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q || echo "some package lists could not be read"
+	apt-get install -y -q --no-install-recommends "$@"
+}
+
+# logged NAME COMMAND...: quiet unless it fails.
+logged() {
+	local log=$CACHE/log/$1.$$ status=0
+	shift
+	mkdir -p "$CACHE/log"
+	# A subshell with its own errexit: ours is off left of `||`.
+	set +e
+	(
+		set -e
+		"$@"
+	) >"$log" 2>&1 </dev/null
+	status=$?
+	set -e
+	if ((status)); then
+		tail -n 40 "$log" >&2
+		die "'$*' failed; all of its output: $log"
+	fi
+	rm -f "$log"
+}
+
+# artefact NAME DESCRIPTION [ARGUMENT...]: print its path, building it first if
+# the cache lacks it.
+artefact() {
+	local name=$1 what=$2 key path lock
+	shift 2
+	key=$(cat "$VM/make/$name" - <<<"$*" | sha256sum | cut -c1-12)
+	path=$CACHE/$name-$key
+	if [[ ! -d $path ]]; then
+		mkdir -p "$CACHE"
+		exec {lock}>"$CACHE/.lock-$name"
+		flock -n "$lock" || {
+			step "waiting for another run that makes the $what"
+			flock "$lock"
+		}
+		if [[ ! -d $path ]]; then
+			step "making the $what"
+			remove "$CACHE/$name"-????????????.tmp
+			mkdir "$path.tmp"
+			logged "$name" "$VM/make/$name" "$path.tmp" "$@"
+			mv "$path.tmp" "$path"
+			prune "$name" "$path"
+		fi
+		exec {lock}>&-
+	fi
+	touch "$path"
+	printf '%s\n' "$path"
+}
+
+# prune NAME KEEP: artefacts of that name that nothing used for two weeks.
+prune() {
+	local old
+	find "$CACHE" -maxdepth 1 -name "$1-*" ! -path "$2" -mtime +14 |
+		while read -r old; do remove "$old"; done
+}
+
+toolchain() {
+	need_host_tools
+	artefact toolchain "toolchain root (a minute)"
+}
+
+kernel() {
+	local root
+	root=$(toolchain)
+	artefact kernel "build directory of Linux $KERNEL (two minutes)" "$KERNEL" "${root##*/}"
+}
+
+# image: what the VM boots.
+image() {
+	local kernel root
+	kernel=$(kernel)
+	root=$(artefact test-root "test root (a minute)")
+	artefact image "VM's image (20 seconds)" "$KERNEL" "${kernel##*/}" "${root##*/}" \
+		"$(sha256sum <"$VM/guest/init")"
+}
+
+# c_zloop: the C driver that came with this kernel.
+c_zloop() {
+	local kernel
+	kernel=$(kernel)
+	artefact c-zloop "C driver" "$KERNEL" "${kernel##*/}"
+}
+
+# sources: the files that make our module.
+sources() {
+	(cd "$TREE" && find . -maxdepth 1 \( -name '*.rs' -o -name Kbuild -o -name Kconfig \) -print
+		[[ ! -d kernel_ext ]] || find kernel_ext -type f -print) | sort
+}
+
+# module [MAKE_ARGUMENT...]: our module from the sources as they are now.
+module() {
+	local kernel
+	kernel=$(kernel)
+	artefact module "module" "$KERNEL" "${kernel##*/}" \
+		"$(cd "$TREE" && sources | xargs -r sha256sum | sha256sum)" "$@"
+}
+
+# enter [--bind FROM:TO]... COMMAND...: run a command in the toolchain root,
+# with this tree at /zloop, the cache at /cache, and the kernel's headers, if
+# they are there already, where their package puts them.
+enter() {
+	local root binds=("$TREE:/zloop" "$CACHE:/cache")
+	root=$(toolchain)
+	while [[ $1 == --bind ]]; do
+		binds+=("$2")
+		shift 2
+	done
+	if [[ ${ZLOOP_KERNEL_DIR-} ]]; then
+		local path
+		for path in "$ZLOOP_KERNEL_DIR"/root/usr/{src/linux-headers-*,lib/linux-kbuild-*}; do
+			binds+=("$path:${path#"$ZLOOP_KERNEL_DIR/root"}")
+		done
+	fi
+	as_root "$VM/enter-root" "$root" "${binds[@]}" -- "$@"
+}
+
+# enter_for_kernel ...: the same with the kernel's build directory made.
+enter_for_kernel() {
+	local ZLOOP_KERNEL_DIR
+	ZLOOP_KERNEL_DIR=$(kernel)
+	enter "$@"
+}
+
+# in_cache PATH: the same file seen from inside the toolchain root.
+in_cache() { printf '/cache/%s\n' "${1#"$CACHE/"}"; }

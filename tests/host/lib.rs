@@ -10,3 +10,16 @@
 mod geometry;
 #[path = "../../options.rs"]
 mod options;
+#[path = "../../zone.rs"]
+mod zone;
+
+#[cfg(test)]
+mod zone_device;
+#[cfg(test)]
+mod zone_eviction;
+#[cfg(test)]
+mod zone_model;
+#[cfg(test)]
+mod zone_oracle;
+#[cfg(test)]
+mod zone_restart;

@@ -22,9 +22,10 @@
 //! - An `id` may be negative, which means the first free one. A leading `0` makes it octal.
 //! - A path is anything that contains no separator, and is taken as it is.
 //!
-//! Numbers differ from the C driver in that it takes no hexadecimal ones but for `id`, and no
-//! leading zero before an 8 or a 9. Refused here and taken there: a command's name with letters
-//! after it, as in `addid=0`; the `id` written as a lone `-`, or too large for 64 bits.
+//! Numbers differ from the C driver in that it takes no hexadecimal ones but for `id`, no leading
+//! zero before an 8 or a 9, and no more than 23 digits. Refused here and taken there: a command's
+//! name with letters after it, as in `addid=0`, and an `id` that is a lone `-` or so large that it
+//! wraps around.
 //!
 //! A text that is not in the language is refused as a whole: see [`Error`] for what is said then.
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Out of the kernel's tree this builds zloop.ko against a kernel's build
+# directory, and is where the tests and the virtual machine are started from.
+# In the tree only Kbuild is read.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+modules modules_install:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
+
+check:
+	tests/check
+
+check-style:
+	tests/check style
+
+check-host:
+	tests/check host
+
+check-in-tree:
+	tests/check in-tree
+
+check-vm:
+	tests/check vm
+
+check-zbd:
+	tests/check zbd
+
+check-zonefs:
+	tests/check zonefs
+
+demo:
+	tests/vm/demo
+
+shell:
+	tests/vm/run --shell
+
+# kbuild's own clean wants KDIR; what it removes is known.
+clean:
+	find . -path ./.git -prune -o \( -name '*.ko' -o -name '*.o' -o -name '*.mod' \
+		-o -name '*.mod.c' -o -name '*.a' -o -name '*.rmeta' -o -name '.*.cmd' \
+		-o -name '.*.o.d' -o -name Module.symvers -o -name modules.order \) -type f -exec rm -f {} +
+
+distclean: clean
+	tests/vm/distclean
+
+help:
+	@echo 'make                 build zloop.ko for the running kernel'
+	@echo 'make KDIR=dir        for the kernel with that build directory'
+	@echo 'make demo            see a zoned disk work in a virtual machine'
+	@echo 'make shell           a virtual machine with the module loaded'
+	@echo 'make check           all tests'
+	@echo 'make check-style     rustfmt, clippy, no warnings, shellcheck'
+	@echo 'make check-host      the tests that need no kernel'
+	@echo 'make check-in-tree   built in, and as a module, in a kernel tree'
+	@echo 'make check-vm        the tests in a virtual machine'
+	@echo 'make check-zbd FIO_SRC=dir               t/zbd of a fio checkout'
+	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
+	@echo 'make clean           remove what was built in this directory'
+	@echo 'make distclean       remove the cache of downloads and builds, too'
+	@echo
+	@echo 'KERNEL=7.3.4+deb13-amd64   the Debian kernel of the virtual machine'
+	@echo 'ZLOOP_CACHE=dir            the cache (~/.cache/zloop)'
+	@echo 'ZLOOP_ACCEL=kvm|tcg        instead of trying whether KVM works'
+	@echo 'DEBIAN_MIRROR=url          where packages come from'
+
+export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR FIO_SRC ZONEFS_TOOLS_SRC
+
+.PHONY: modules modules_install check check-style check-host check-in-tree \
+	check-vm check-zbd check-zonefs demo shell clean distclean help

@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Results of tests, as lines with tabs:
+#
+#   @start FILE TEST
+#   @ok|@FAIL|@skip FILE TEST SECONDS [REASON]    then lines of output
+#
+# `report` prints them for people as they come, and keeps the verdicts in the
+# file $RESULTS. Several may run at once: one test's lines stay together.
+
+# verdict KIND FILE TEST SECONDS [REASON]
+verdict() {
+	local IFS=$'\t'
+	printf '@%s\n' "$*"
+}
+
+report() {
+	local line block='' kind file test seconds reason
+	while IFS= read -r line; do
+		case $line in
+		@start$'\t'*)
+			flush_report "$block"
+			block=
+			;;
+		@ok$'\t'* | @FAIL$'\t'* | @skip$'\t'*)
+			flush_report "$block"
+			block=
+			IFS=$'\t' read -r kind file test seconds reason <<<"$line"
+			printf '%s\n' "$line" >>"$RESULTS"
+			printf -v line '%-4s  %s %s (%s s)%s' "${kind#@}" "$file" "$test" "$seconds" "${reason:+: $reason}"
+			if [[ $kind == @FAIL ]]; then
+				# Its output follows.
+				block=$line$'\n'
+			else
+				flush_report "$line"$'\n'
+			fi
+			;;
+		*) block+="      $line"$'\n' ;;
+		esac
+	done
+	flush_report "$block"
+}
+
+flush_report() {
+	[[ ! $1 ]] || flock "$RESULTS" printf '%s' "$1"
+}
+
+# summary: what failed and was skipped, then the counts. False if any failed or
+# none ran.
+summary() {
+	awk -F '\t' '
+		{ count[$1]++ }
+		$1 == "@FAIL" { failed = failed "  " $2 " " $3 ": " $5 "\n" }
+		$1 == "@skip" { skipped = skipped "  " $2 " " $3 ": " $5 "\n" }
+		END {
+			if (skipped) printf "\nskipped:\n%s", skipped
+			if (failed) printf "\nfailed:\n%s", failed
+			printf "\n%d passed, %d failed, %d skipped\n", count["@ok"], count["@FAIL"], count["@skip"]
+			exit count["@FAIL"] || !count["@ok"]
+		}' "$RESULTS"
+}
+
+# try FILE TEST COMMAND...: a command as a test, its output shown if it fails.
+try() {
+	local file=$1 test=$2 output status=0 start=$EPOCHSECONDS
+	shift 2
+	output=$(mktemp)
+	("$@") >"$output" 2>&1 </dev/null || status=$?
+	if ((status == 77)); then
+		verdict skip "$file" "$test" $((EPOCHSECONDS - start)) "$(tail -n 1 "$output")"
+	elif ((status)); then
+		verdict FAIL "$file" "$test" $((EPOCHSECONDS - start)) "exit status $status"
+		tail -n 60 "$output"
+	else
+		verdict ok "$file" "$test" $((EPOCHSECONDS - start))
+	fi
+	rm -f "$output"
+}

@@ -4,8 +4,8 @@
 
 use crate::zone::{
     Condition,
+    Failure,
     Finish,
-    Health,
     Limits,
     OpenZones,
     Refusal,
@@ -140,7 +140,7 @@ impl Device {
         self.zones[zone].repair(&mut self.set, wp(sector));
     }
 
-    pub(crate) fn fail(&mut self, zone: usize, health: Health) {
-        self.zones[zone].fail(&mut self.set, health);
+    pub(crate) fn fail(&mut self, zone: usize, failure: Failure) {
+        self.zones[zone].fail(&mut self.set, failure);
     }
 }

@@ -122,7 +122,7 @@ fn leaving_the_set_keeps_the_order_of_the_others() {
             Ok(())
         },
         |device, zone| {
-            device.fail(zone, crate::zone::Health::Offline);
+            device.fail(zone, crate::zone::Failure::Offline);
             Ok(())
         },
     ];

@@ -9,8 +9,8 @@
 
 use crate::zone::{
     Condition,
+    Failure,
     Finish,
-    Health,
     PreviousShare,
     Refusal,
     Target, //
@@ -391,11 +391,11 @@ fn step(random: &mut Random, device: &mut Device, model: &mut Model) -> (String,
             (format!("zone {nr}: reset"), is)
         }
         _ if random.one_in(50) => {
-            let (health, condition) = match random.below(2) {
-                0 => (Health::ReadOnly, Condition::ReadOnly),
-                _ => (Health::Offline, Condition::Offline),
+            let (failure, condition) = match random.below(2) {
+                0 => (Failure::ReadOnly, Condition::ReadOnly),
+                _ => (Failure::Offline, Condition::Offline),
             };
-            device.fail(nr, health);
+            device.fail(nr, failure);
             model.zones[nr].condition = condition;
             (format!("zone {nr}: becomes {condition:?}"), Ok(()))
         }

@@ -8,8 +8,8 @@
 
 use crate::zone::{
     Condition,
+    Failure,
     Finish,
-    Health,
     Limits,
     Refusal,
     Target, //
@@ -91,11 +91,11 @@ fn command(device: &mut Device, command: &str) -> Result<(), Refusal> {
             Ok(())
         }
         "read-only" => {
-            device.fail(IT, Health::ReadOnly);
+            device.fail(IT, Failure::ReadOnly);
             Ok(())
         }
         "offline" => {
-            device.fail(IT, Health::Offline);
+            device.fail(IT, Failure::Offline);
             Ok(())
         }
         _ => panic!("no such command"),
@@ -352,12 +352,15 @@ fn finish_that_fails_is_taken_back() {
 
 #[test]
 fn broken_zone_gives_back_its_share() {
-    for health in [Health::ReadOnly, Health::Offline] {
+    for (failure, broken) in [
+        (Failure::ReadOnly, Condition::ReadOnly),
+        (Failure::Offline, Condition::Offline),
+    ] {
         for before in ["E", "IO0", "IO", "EO0", "EO", "C", "F"] {
             let mut device = Device::new(2, limits(1, 1));
             prepare(&mut device, before);
-            device.fail(IT, health);
-            assert_eq!(device.zones[IT].health(), health);
+            device.fail(IT, failure);
+            assert_eq!(device.condition(IT), broken, "{before}");
             assert_eq!(
                 (device.set.nr_open(), device.set.nr_active()),
                 (0, 0),
@@ -372,7 +375,7 @@ fn broken_zone_gives_back_its_share() {
 fn repair_keeps_the_books() {
     // The medium has something else than the zone: whatever the zone was, the counts and the
     // condition follow from what is found.
-    for before in ["E", "IO0", "IO", "EO0", "EO", "C", "F"] {
+    for before in ["E", "IO0", "IO", "EO0", "EO", "C", "F", "RO", "OFF"] {
         for found in [0, 16, CAPACITY] {
             let mut device = Device::new(1, limits(0, 0));
             prepare(&mut device, before);

@@ -37,13 +37,11 @@
 use core::num::NonZeroU32;
 use core::ops::DerefMut;
 
-/// What a report says of a zone.
+/// What a report says of a sequential zone.
 ///
 /// The names are those of `enum blk_zone_cond` in `include/uapi/linux/blkzoned.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// A conventional zone: it has no write pointer.
-    NotWritePointer,
     /// Nothing is written and nobody has opened it.
     Empty,
     /// Opened by a write; the device may close it to make room.
@@ -62,12 +60,21 @@ pub(crate) enum Condition {
 
 /// Whether the medium below a zone still works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Health {
+enum Health {
     /// The zone can be read and written.
     Good,
     /// The zone can be read only.
     ReadOnly,
     /// The zone can't be used.
+    Offline,
+}
+
+/// How a medium fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// What was written can still be read.
+    ReadOnly,
+    /// Nothing is possible any more.
     Offline,
 }
 
@@ -179,11 +186,6 @@ impl Zone {
     /// The write pointer.
     pub(crate) fn write_pointer(&self) -> WritePointer {
         self.wp
-    }
-
-    /// Whether the medium works.
-    pub(crate) fn health(&self) -> Health {
-        self.health
     }
 
     /// What a report says of this zone.
@@ -307,24 +309,29 @@ impl Zone {
 
     /// Moves the write pointer to where the medium has it, after a write that failed.
     ///
-    /// The zone stays open if it was; a zone without data that isn't open gives back its share.
+    /// The zone stays open if it was; a zone without data that isn't open gives back its share. If
+    /// the medium had failed it works again.
     pub(crate) fn repair<S: Slots>(&mut self, set: &mut OpenZones<S>, wp: WritePointer) {
         self.wp = wp;
+        self.health = Health::Good;
         if wp.is_full() {
             set.remove(self.index);
         } else if wp.is_empty() {
             set.clear_has_data(self.index);
+        } else if set.share(self.index) == Share::None {
+            set.admit(self.index);
         } else {
             set.set_has_data(self.index);
         }
     }
 
     /// Notes that the medium has failed. The zone gives back its share.
-    pub(crate) fn fail<S: Slots>(&mut self, set: &mut OpenZones<S>, health: Health) {
-        self.health = health;
-        if health != Health::Good {
-            set.remove(self.index);
-        }
+    pub(crate) fn fail<S: Slots>(&mut self, set: &mut OpenZones<S>, failure: Failure) {
+        self.health = match failure {
+            Failure::ReadOnly => Health::ReadOnly,
+            Failure::Offline => Health::Offline,
+        };
+        set.remove(self.index);
     }
 }
 
@@ -464,11 +471,13 @@ impl<S: Slots> OpenZones<S> {
     }
 
     /// The number of open zones.
+    #[cfg(any(test, CONFIG_KUNIT = "y"))]
     pub(crate) fn nr_open(&self) -> u32 {
         self.open
     }
 
     /// The number of active zones.
+    #[cfg(any(test, CONFIG_KUNIT = "y"))]
     pub(crate) fn nr_active(&self) -> u32 {
         self.active
     }

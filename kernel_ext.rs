@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Abstractions that the kernel crate lacks; the tree mirrors `rust/kernel`.
+//!
+//! All `unsafe` of this driver is below this module, beside the C object that it wraps. Each file
+//! is meant to read as a patch to the kernel crate and to be replaced by the crate's own
+//! abstraction when there is one; where a series that adds one is under way (the zoned block device
+//! support for `rnull`), its names are used.
+
+pub(crate) mod block;
+pub(crate) mod fmt;
+pub(crate) mod fs;
+pub(crate) mod miscdevice;
+pub(crate) mod mm;
+pub(crate) mod module;
+pub(crate) mod workqueue;

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The block layer.
+
+pub(crate) mod mq;
+pub(crate) mod zoned;
+
+use kernel::{
+    bindings,
+    error::Error, //
+};
+
+/// How a request ended: a `blk_status_t`.
+///
+/// It is a type of its own because errnos don't all have the meaning here that they have elsewhere:
+/// some of them would make the block layer try the request again for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status(bindings::blk_status_t);
+
+// The values of `include/linux/blk_types.h`, whose macros `bindgen` can't evaluate.
+impl Status {
+    /// The request succeeded.
+    pub(crate) const OK: Self = Self(0);
+    /// The device doesn't know the operation.
+    pub(crate) const NOTSUPP: Self = Self(1);
+    /// The request failed, EIO.
+    pub(crate) const IOERR: Self = Self(10);
+    /// Too many zones are open, ETOOMANYREFS.
+    pub(crate) const ZONE_OPEN_RESOURCE: Self = Self(14);
+    /// Too many zones are active, EOVERFLOW.
+    pub(crate) const ZONE_ACTIVE_RESOURCE: Self = Self(15);
+
+    /// The raw value.
+    fn into_raw(self) -> bindings::blk_status_t {
+        self.0
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        // SAFETY: The function looks up a table and may be called anywhere.
+        Self(unsafe { bindings::errno_to_blk_status(error.to_errno()) })
+    }
+}

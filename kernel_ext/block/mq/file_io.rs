@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests that are carried out on a file.
+//!
+//! A list of requests of one direction that touch each other is read from or written to a file in
+//! one asynchronous operation: the data goes from the requests' pages to the file, or the other way
+//! round, without being copied by us. The list belongs to the operation until that has ended, and
+//! comes back with its result in [`FileIoOperations::file_io_done`].
+//!
+//! The `struct kiocb` is in the pdu of the list's first request, so that nothing is allocated but,
+//! the first time that a request has its data in several pieces, an array of them that the pdu
+//! keeps.
+//!
+//! Writes hold the file system's freeze protection: they wait while it is frozen.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/uio.h`](srctree/include/linux/uio.h)
+
+use super::{
+    operations::Operations,
+    request::{
+        Pdu,
+        Request,
+        RequestList, //
+    },
+};
+use core::{
+    cell::UnsafeCell,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    container_of,
+    error::code::EIOCBQUEUED,
+    fs::File,
+    interrupt::local_interrupt_disable,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+    },
+    types::Opaque, //
+};
+
+/// Where the data goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the file to the requests.
+    Read,
+    /// From the requests to the file.
+    Write,
+}
+
+/// For drivers that carry out requests on files.
+pub(crate) trait FileIoOperations: Operations {
+    /// Called when the operation on `requests` has ended, with the number of bytes transferred.
+    ///
+    /// Called by whoever ends the operation, perhaps in interrupt context: it must not sleep.
+    fn file_io_done(requests: RequestList<Self>, result: Result<u32>);
+}
+
+/// The part of a pdu that a file operation needs. It is in use in the first request of a list.
+#[pin_data]
+pub(super) struct FileIo<T: Operations> {
+    #[pin]
+    iocb: Opaque<bindings::kiocb>,
+    /// Who still looks at the operation: the one who submits it and the one who completes it.
+    refs: Atomic<i32>,
+    /// What `ki_complete` or the submission returned.
+    result: Atomic<i64>,
+    /// What only the owner of the request touches.
+    owned: UnsafeCell<Owned<T>>,
+}
+
+struct Owned<T: Operations> {
+    file: Option<ARef<File>>,
+    direction: Direction,
+    /// The rest of the list.
+    others: RequestList<T>,
+    /// The pieces of the data, if they are not one bio's own array. It keeps its capacity.
+    bvecs: KVec<bindings::bio_vec>,
+}
+
+// SAFETY: `iocb` and `owned` are touched by the submitter before the operation begins, by nobody
+// but the file system, which knows how to share a kiocb, while it goes on, and by the last holder of
+// `refs` after that. The rest is atomic.
+unsafe impl<T: Operations> Sync for FileIo<T> {}
+// SAFETY: Nothing in it belongs to a task.
+unsafe impl<T: Operations> Send for FileIo<T> {}
+
+impl<T: Operations> FileIo<T> {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            iocb: Opaque::zeroed(),
+            refs: Atomic::new(0),
+            result: Atomic::new(0),
+            owned: UnsafeCell::new(Owned {
+                file: None,
+                direction: Direction::Read,
+                others: RequestList::default(),
+                bvecs: KVec::new(),
+            }),
+        })
+    }
+
+    /// Stores the rest of a list of which this request is the first.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own the request, with no operation under way.
+    pub(super) unsafe fn put_others(&self, others: RequestList<T>) {
+        // SAFETY: Nobody else touches it, by the safety requirement.
+        unsafe { (*self.owned.get()).others = others };
+    }
+
+    /// Takes what [`Self::put_others`] has stored.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::put_others`].
+    pub(super) unsafe fn take_others(&self) -> RequestList<T> {
+        // SAFETY: Nobody else touches it, by the safety requirement.
+        unsafe { (*self.owned.get()).others.take() }
+    }
+}
+
+impl<T: FileIoOperations> RequestList<T> {
+    /// Reads or writes the data of all requests, in their order, from `position` of `file` on.
+    ///
+    /// Must be called in process context, within a
+    /// [`BlockIoScope`](crate::kernel_ext::mm::BlockIoScope), and may sleep. If the operation can't
+    /// even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list does
+    /// nothing.
+    pub(crate) fn submit(mut self, file: ARef<File>, position: u64, direction: Direction) {
+        let Some(head) = self.pop_front() else {
+            return;
+        };
+        let (Ok(position), Some(bytes)) = (i64::try_from(position), self.total_bytes(&head)) else {
+            self.push_front(head);
+            return T::file_io_done(self, Err(EINVAL));
+        };
+
+        let io: *const FileIo<T> = &head.pdu().file_io;
+        // SAFETY: The request is ours, and no operation is under way.
+        let owned = unsafe { &mut *(*io).owned.get() };
+        let (bvec, nr_segs, offset) = match gather(&head, &self, &mut owned.bvecs) {
+            Ok(pieces) => pieces,
+            Err(err) => {
+                self.push_front(head);
+                return T::file_io_done(self, Err(err));
+            }
+        };
+        owned.direction = direction;
+        owned.others = self;
+        let file_ptr = file.as_ptr();
+        // The operation has the file; it is given back before the requests end, so that whoever
+        // waits for those can rely on it.
+        let file = &*owned.file.insert(file);
+
+        // SAFETY: `io` stays valid until the last reference is given back.
+        let (iocb, refs) = unsafe { ((*io).iocb.get(), &(*io).refs) };
+        refs.store(2, Relaxed);
+
+        let (data_source, write_flag) = match direction {
+            Direction::Read => (bindings::ITER_DEST, 0),
+            Direction::Write => (bindings::ITER_SOURCE, bindings::IOCB_WRITE),
+        };
+        // SAFETY: A file's `f_iocb_flags` don't change while we do I/O on it: nobody else has it.
+        let iocb_flags = unsafe { (*file_ptr).f_iocb_flags };
+        let value = bindings::kiocb {
+            ki_filp: file_ptr,
+            ki_pos: position,
+            ki_complete: Some(ki_complete::<T>),
+            // CAST: A set of bits.
+            ki_flags: (iocb_flags | write_flag) as c_int,
+            ..pin_init::zeroed()
+        };
+        // SAFETY: No operation is under way, so the kiocb is ours.
+        unsafe { iocb.write(value) };
+
+        let mut iter = bindings::iov_iter::default();
+        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold `bytes` bytes after
+        // `offset`. It and the pages stay until the requests end, which is after the operation.
+        unsafe { bindings::iov_iter_bvec(&mut iter, data_source, bvec, nr_segs, bytes as usize) };
+        iter.iov_offset = offset;
+
+        // From here on the request belongs to the operation.
+        let head = head.into_raw();
+        // SAFETY: The file is open, and `iocb` and `iter` are initialised for it. They are valid
+        // while the submission goes on, and `iocb` until `ki_complete` is called.
+        let ret = unsafe {
+            match direction {
+                Direction::Read => bindings::vfs_iocb_iter_read(file.as_ptr(), iocb, &mut iter),
+                Direction::Write => bindings::vfs_iocb_iter_write(file.as_ptr(), iocb, &mut iter),
+            }
+        };
+        if ret != EIOCBQUEUED.to_errno() as isize {
+            // It has ended, and `ki_complete` is not called.
+            // SAFETY: We hold both references.
+            unsafe {
+                (*io).result.store(ret as i64, Relaxed);
+                put::<T>(head);
+            }
+        }
+        // SAFETY: We hold the submitter's reference.
+        unsafe { put::<T>(head) };
+    }
+
+    /// The number of bytes of all requests, `head` being the first, which the list lacks.
+    fn total_bytes(&self, head: &Request<T>) -> Option<u32> {
+        self.iter().try_fold(head.bytes(), |sum, request| {
+            sum.checked_add(request.bytes())
+        })
+    }
+}
+
+/// Finds or makes the array of the pieces of all data, and returns it with its length and the
+/// offset of the data in the first piece.
+fn gather<T: Operations>(
+    head: &Request<T>,
+    others: &RequestList<T>,
+    bvecs: &mut KVec<bindings::bio_vec>,
+) -> Result<(*const bindings::bio_vec, usize, usize)> {
+    // SAFETY: The request is valid and has data, hence a bio.
+    let (first, last) = unsafe { ((*head.as_ptr()).bio, (*head.as_ptr()).biotail) };
+    if others.is_empty() && first == last {
+        let bio = NonNull::new(first).ok_or(EIO)?;
+        // SAFETY: A request's bio is valid, and it is not null.
+        let bio = unsafe { bio.as_ref() };
+        let pieces = head.bvecs().count();
+        // The bio may have been split, so the data may start within a piece.
+        // SAFETY: `bi_idx` is an index of the bio's array.
+        let array = unsafe { bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize) };
+        return Ok((array, pieces, bio.bi_iter.bi_offset as usize));
+    }
+
+    bvecs.clear();
+    for bvec in head.bvecs() {
+        bvecs.push(bvec, GFP_KERNEL)?;
+    }
+    for request in others.iter() {
+        for bvec in request.bvecs() {
+            bvecs.push(bvec, GFP_KERNEL)?;
+        }
+    }
+    Ok((bvecs.as_ptr(), bvecs.len(), 0))
+}
+
+/// The end of an operation that did not end at once.
+///
+/// # Safety
+///
+/// `iocb` must be that of an operation which [`RequestList::submit`] has begun.
+unsafe extern "C" fn ki_complete<T: FileIoOperations>(iocb: *mut bindings::kiocb, ret: c_long) {
+    // SAFETY: The kiocb is in the pdu of a request, which is behind the request.
+    let (io, head) = unsafe {
+        let io = container_of!(Opaque::cast_from(iocb), FileIo<T>, iocb);
+        let pdu = container_of!(io, Pdu<T>, file_io);
+        let rq = pdu.cast::<bindings::request>().sub(1);
+        (io, NonNull::new_unchecked(rq.cast_mut()))
+    };
+    // SAFETY: `owned` is not changed while the operation goes on. The result is ours to set.
+    unsafe {
+        if (*(*io).owned.get()).direction == Direction::Write {
+            end_write((*iocb).ki_filp);
+        }
+        (*io).result.store(ret as i64, Relaxed);
+    }
+    // SAFETY: This is the completer's reference.
+    unsafe { put::<T>(head) };
+}
+
+/// Gives back the freeze protection that `vfs_iocb_iter_write()` took: `kiocb_end_write()`.
+///
+/// # Safety
+///
+/// The protection of `file`'s file system must be held, and be known to nobody as held by a task,
+/// which is how `kiocb_start_write()` leaves it.
+unsafe fn end_write(file: *mut bindings::file) {
+    // SAFETY: An open file has an inode, which has a super block.
+    let (mode, sb) = unsafe {
+        let inode = (*file).f_inode;
+        ((*inode).i_mode, (*inode).i_sb)
+    };
+    debug_assert!(u32::from(mode) & bindings::S_IFMT == bindings::S_IFREG);
+    // The slow path of `percpu_up_read()` is right always, and the one that is exported. It counts
+    // per CPU, so the task must stay where it is.
+    let _irq = local_interrupt_disable();
+    // SAFETY: The first semaphore is that of `SB_FREEZE_WRITE`; it is held, by the safety
+    // requirement.
+    unsafe { bindings::__percpu_up_read(&raw mut (*sb).s_writers.rw_sem[0]) };
+}
+
+/// Gives back a reference to the operation whose first request is `head`. With the last one the
+/// operation has ended.
+///
+/// # Safety
+///
+/// The caller must hold a reference, and use neither it nor `head` any more.
+unsafe fn put<T: FileIoOperations>(head: NonNull<bindings::request>) {
+    // SAFETY: The pdu is there while the operation goes on.
+    let io = unsafe { &(*Pdu::<T>::of(head.as_ptr())).file_io };
+    // `Full` orders what the other holder did before our reading of it.
+    if io.refs.fetch_sub(1, Full) != 1 {
+        return;
+    }
+    // SAFETY: The last holder owns the request, as the submitter did.
+    let head = unsafe { Request::<T>::from_raw(head) };
+    // SAFETY: As above.
+    let owned = unsafe { &mut *io.owned.get() };
+    let result = io.result.load(Relaxed);
+    drop(owned.file.take());
+    let mut requests = owned.others.take();
+    requests.push_front(head);
+    let result = match u32::try_from(result) {
+        Ok(bytes) => Ok(bytes),
+        // CAST: An errno, or something that no file system returns and that becomes EINVAL.
+        Err(_) => Err(Error::from_errno(result as i32)),
+    };
+    T::file_io_done(requests, result);
+}

@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
+
+use super::{
+    file_io::FileIo,
+    gen_disk::Private,
+    operations::QueueDataRef,
+    Operations, //
+};
+use crate::kernel_ext::block::Status;
+use core::{
+    marker::PhantomData,
+    mem::{
+        take,
+        ManuallyDrop, //
+    },
+    ops::Deref,
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    bindings,
+    block::SECTOR_SHIFT,
+    page::{
+        BorrowedPage,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    types::ForeignOwnable,
+    workqueue::{
+        HasWork,
+        Queue,
+        RawWorkItem,
+        Work,
+        WorkItem,
+        WorkItemPointer, //
+    },
+};
+
+/// What a request asks for: `enum req_op`, as far as a driver of zoned block devices gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Read sectors.
+    Read,
+    /// Write sectors.
+    Write,
+    /// Make what was written durable.
+    Flush,
+    /// Write sectors at the write pointer of a zone, and tell where that was.
+    ZoneAppend,
+    /// Open a zone.
+    ZoneOpen,
+    /// Close a zone.
+    ZoneClose,
+    /// Make a zone full.
+    ZoneFinish,
+    /// Make a zone empty.
+    ZoneReset,
+    /// Make all zones empty.
+    ZoneResetAll,
+}
+
+/// What is behind each request of a tag set.
+#[pin_data]
+pub(super) struct Pdu<T: Operations> {
+    #[pin]
+    data: T::RequestData,
+    #[pin]
+    pub(super) file_io: FileIo<T>,
+}
+
+impl<T: Operations> Pdu<T> {
+    pub(super) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            data <- T::new_request_data(),
+            file_io <- FileIo::new(),
+        })
+    }
+
+    /// The place of a request's pdu: `blk_mq_rq_to_pdu()`.
+    ///
+    /// # Safety
+    ///
+    /// `rq` must be a request of a tag set of `T`.
+    pub(super) unsafe fn of(rq: *mut bindings::request) -> *mut Self {
+        // SAFETY: There is room for a pdu behind each request of the tag set.
+        unsafe { rq.add(1) }.cast()
+    }
+}
+
+/// A request that is the driver's to start.
+///
+/// # Invariants
+///
+/// The pointer is to a request whose pdu is initialised, and which the driver may start.
+pub(crate) struct IdleRequest<T: Operations>(NonNull<bindings::request>, PhantomData<T>);
+
+impl<T: Operations> IdleRequest<T> {
+    /// # Safety
+    ///
+    /// `rq` must be valid, have an initialised pdu, and be handed over by the block layer.
+    pub(super) unsafe fn from_raw(rq: *mut bindings::request) -> Self {
+        // SAFETY: A valid pointer is not null.
+        let rq = unsafe { NonNull::new_unchecked(rq) };
+        // INVARIANT: By the safety requirement.
+        Self(rq, PhantomData)
+    }
+
+    /// Starts the request. It must be ended from now on, and its timeout runs.
+    pub(crate) fn start(self) -> Request<T> {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::blk_mq_start_request(self.0.as_ptr()) };
+        // INVARIANT: It was started just now.
+        Request(self.0, PhantomData)
+    }
+
+    /// What is asked for, or [`None`] if that isn't for a driver of zoned block devices.
+    pub(crate) fn command(&self) -> Option<Command> {
+        // SAFETY: By the type invariant the request is valid. Nobody changes the operation.
+        let flags = unsafe { (*self.0.as_ptr()).cmd_flags };
+        // `req_op()`.
+        Some(match flags & ((1 << bindings::REQ_OP_BITS) - 1) {
+            bindings::req_op_REQ_OP_READ => Command::Read,
+            bindings::req_op_REQ_OP_WRITE => Command::Write,
+            bindings::req_op_REQ_OP_FLUSH => Command::Flush,
+            bindings::req_op_REQ_OP_ZONE_APPEND => Command::ZoneAppend,
+            bindings::req_op_REQ_OP_ZONE_OPEN => Command::ZoneOpen,
+            bindings::req_op_REQ_OP_ZONE_CLOSE => Command::ZoneClose,
+            bindings::req_op_REQ_OP_ZONE_FINISH => Command::ZoneFinish,
+            bindings::req_op_REQ_OP_ZONE_RESET => Command::ZoneReset,
+            bindings::req_op_REQ_OP_ZONE_RESET_ALL => Command::ZoneResetAll,
+            _ => return None,
+        })
+    }
+
+    /// The first sector, from the start of the disk: `blk_rq_pos()`.
+    pub(crate) fn sector(&self) -> u64 {
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { (*self.0.as_ptr()).__sector }
+    }
+}
+
+/// A request that has been started.
+///
+/// [`Self::end`] ends it. Dropping it ends it with [`Status::IOERR`], so that nobody waits for it
+/// for ever.
+///
+/// # Invariants
+///
+/// The pointer is to a request whose pdu is initialised, which was started and has not ended, and
+/// which nobody else owns.
+#[must_use]
+pub(crate) struct Request<T: Operations>(NonNull<bindings::request>, PhantomData<T>);
+
+// SAFETY: A started request may be ended by any task.
+unsafe impl<T: Operations> Send for Request<T> {}
+// SAFETY: What can be done with a shared reference is to look at what doesn't change while the
+// request is started, and at the driver's data, which are `Sync`.
+unsafe impl<T: Operations> Sync for Request<T> {}
+
+impl<T: Operations> Request<T> {
+    /// # Safety
+    ///
+    /// `rq` must have come from [`Self::into_raw`] and be used once.
+    pub(super) unsafe fn from_raw(rq: NonNull<bindings::request>) -> Self {
+        // INVARIANT: It held when `into_raw` was called.
+        Self(rq, PhantomData)
+    }
+
+    pub(super) fn into_raw(self) -> NonNull<bindings::request> {
+        ManuallyDrop::new(self).0
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::request {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn pdu(&self) -> &Pdu<T> {
+        // SAFETY: By the type invariant the pdu is initialised. Only shared references to it are
+        // ever made.
+        unsafe { &*Pdu::of(self.as_ptr()) }
+    }
+
+    /// What is asked for; see [`IdleRequest::command`].
+    pub(crate) fn command(&self) -> Option<Command> {
+        // The two types differ in who may do what, not in what they point to.
+        IdleRequest::<T>(self.0, PhantomData).command()
+    }
+
+    /// The driver's data of the disk.
+    pub(crate) fn queue_data(&self) -> QueueDataRef<'_, T> {
+        // SAFETY: The queue of a request is valid while the request is.
+        let data = unsafe { (*(*self.as_ptr()).q).queuedata };
+        // SAFETY: `UnaddedDisk::new` has put it there with `into_foreign`, and the disk keeps it
+        // while there are requests.
+        unsafe { T::QueueData::borrow(data) }
+    }
+
+    /// The workqueue of the disk.
+    pub(crate) fn work_queue(&self) -> &Queue {
+        // SAFETY: The disk of a request is valid while the request is; `UnaddedDisk::new` has set
+        // its private data.
+        unsafe {
+            let disk = (*(*self.as_ptr()).q).disk;
+            Private::<T>::of(disk).work_queue()
+        }
+    }
+
+    /// The driver's data of the request.
+    pub(crate) fn data(&self) -> &T::RequestData {
+        &self.pdu().data
+    }
+
+    /// The first sector, from the start of the disk: `blk_rq_pos()`.
+    pub(crate) fn sector(&self) -> u64 {
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { (*self.as_ptr()).__sector }
+    }
+
+    /// Tells where a zone append went: to `sector`, from the start of the disk.
+    pub(crate) fn set_sector(&mut self, sector: u64) {
+        // SAFETY: By the type invariant the request is valid and ours.
+        unsafe { (*self.as_ptr()).__sector = sector };
+    }
+
+    /// The size of the data in bytes: `blk_rq_bytes()`.
+    pub(crate) fn bytes(&self) -> u32 {
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { (*self.as_ptr()).__data_len }
+    }
+
+    /// The size of the data in sectors: `blk_rq_sectors()`.
+    pub(crate) fn sectors(&self) -> u32 {
+        self.bytes() >> SECTOR_SHIFT
+    }
+
+    /// Fills the data with zeros, but for its first `skip` bytes.
+    pub(crate) fn fill_zero_after(&self, skip: u32) {
+        let mut skip = skip;
+        for bvec in self.bvecs() {
+            let bvec_skip = skip.min(bvec.bv_len);
+            skip -= bvec_skip;
+            fill_zero(bvec, bvec_skip);
+        }
+    }
+
+    /// The data as page ranges, which may be longer than a page.
+    pub(super) fn bvecs(&self) -> Bvecs<'_> {
+        // SAFETY: By the type invariant the request is valid.
+        let bio = unsafe { (*self.as_ptr()).bio };
+        // SAFETY: A request's bios are valid while the request is.
+        let iter = unsafe { bio.as_ref() }.map(|bio| bio.bi_iter);
+        Bvecs {
+            bio,
+            iter,
+            _request: PhantomData,
+        }
+    }
+
+    /// Ends the request.
+    pub(crate) fn end(self, status: Status) {
+        // SAFETY: By the type invariant the request is ours to end; `into_raw` keeps `drop` from
+        // ending it again.
+        unsafe { bindings::blk_mq_end_request(self.into_raw().as_ptr(), status.into_raw()) };
+    }
+}
+
+impl<T: Operations> Drop for Request<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the request is ours to end.
+        unsafe { bindings::blk_mq_end_request(self.as_ptr(), Status::IOERR.into_raw()) };
+    }
+}
+
+/// Fills a page range with zeros, but for its first `skip` bytes.
+fn fill_zero(bvec: bindings::bio_vec, skip: u32) {
+    // A range may go on in the pages that follow; they are filled one by one. Its numbers are
+    // within `u32`, and their sum within `usize`.
+    let mut offset = bvec.bv_offset as usize + skip as usize;
+    let end = bvec.bv_offset as usize + bvec.bv_len as usize;
+    while offset < end {
+        let in_page = offset % PAGE_SIZE;
+        let len = (PAGE_SIZE - in_page).min(end - offset);
+        // SAFETY: The pages of a range follow one another in the page array.
+        let page = unsafe { bvec.bv_page.add(offset / PAGE_SIZE) };
+        // SAFETY: A page of a request is there while the request is, and not null.
+        let page = unsafe { BorrowedPage::from_raw(NonNull::new_unchecked(page)) };
+        // SAFETY: `in_page + len` is within the page. The page was given to be filled with the
+        // data that is read.
+        if unsafe { page.fill_zero_raw(in_page, len) }.is_err() {
+            return;
+        }
+        offset += len;
+    }
+}
+
+/// Iterates over the data of a request: `rq_for_each_bvec()`.
+pub(super) struct Bvecs<'a> {
+    /// The bio that `iter` is in.
+    bio: *mut bindings::bio,
+    /// Where the next range is; [`None`] after the last bio.
+    iter: Option<bindings::bvec_iter>,
+    _request: PhantomData<&'a ()>,
+}
+
+impl Iterator for Bvecs<'_> {
+    type Item = bindings::bio_vec;
+
+    fn next(&mut self) -> Option<bindings::bio_vec> {
+        loop {
+            let iter = self.iter.as_mut()?;
+            if iter.bi_size == 0 {
+                // SAFETY: `bio` is a bio of a request that `self` borrows, so is the next one.
+                self.bio = unsafe { (*self.bio).bi_next };
+                // SAFETY: As above.
+                self.iter = unsafe { self.bio.as_ref() }.map(|bio| bio.bi_iter);
+                continue;
+            }
+            // SAFETY: While `bi_size` is not zero, `bi_idx` is an index of the bio's array.
+            let bvec = unsafe { *(*self.bio).bi_io_vec.add(iter.bi_idx as usize) };
+            // `mp_bvec_iter_bvec()` and `bvec_iter_advance_single()`.
+            let len = iter.bi_size.min(bvec.bv_len - iter.bi_offset);
+            let range = bindings::bio_vec {
+                bv_page: bvec.bv_page,
+                bv_len: len,
+                bv_offset: bvec.bv_offset + iter.bi_offset,
+            };
+            iter.bi_size -= len;
+            iter.bi_idx += 1;
+            iter.bi_offset = 0;
+            if len != 0 {
+                return Some(range);
+            }
+        }
+    }
+}
+
+/// A first-in-first-out list of started requests. It takes no memory: requests have a link.
+///
+/// Dropping it ends what is in it with [`Status::IOERR`].
+///
+/// # Invariants
+///
+/// From `head` on, following `rq_next`, are `len` requests which the list owns; `tail` is the last
+/// of them. Both are null in an empty list.
+pub(crate) struct RequestList<T: Operations> {
+    head: *mut bindings::request,
+    tail: *mut bindings::request,
+    len: usize,
+    _requests: PhantomData<Request<T>>,
+}
+
+// SAFETY: The list owns requests, which are `Send`.
+unsafe impl<T: Operations> Send for RequestList<T> {}
+
+impl<T: Operations> Default for RequestList<T> {
+    fn default() -> Self {
+        // INVARIANT: An empty list.
+        Self {
+            head: null_mut(),
+            tail: null_mut(),
+            len: 0,
+            _requests: PhantomData,
+        }
+    }
+}
+
+impl<T: Operations> From<Request<T>> for RequestList<T> {
+    fn from(request: Request<T>) -> Self {
+        let mut list = Self::default();
+        list.push_back(request);
+        list
+    }
+}
+
+impl<T: Operations> RequestList<T> {
+    /// Whether there is nothing in the list.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// The number of requests.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a request at the end.
+    pub(crate) fn push_back(&mut self, request: Request<T>) {
+        let rq = request.into_raw().as_ptr();
+        // INVARIANT: The request follows the last one; it was owned and is so now by the list.
+        // SAFETY: The request is the driver's, and so is its link, which the block layer uses only
+        // for requests that it owns.
+        unsafe { (*rq).__bindgen_anon_1.rq_next = null_mut() };
+        if self.tail.is_null() {
+            self.head = rq;
+        } else {
+            // SAFETY: By the type invariant `tail` is a request of ours.
+            unsafe { (*self.tail).__bindgen_anon_1.rq_next = rq };
+        }
+        self.tail = rq;
+        self.len += 1;
+    }
+
+    /// Adds a request at the front.
+    pub(crate) fn push_front(&mut self, request: Request<T>) {
+        let rq = request.into_raw().as_ptr();
+        // INVARIANT: The list follows the request; it was owned and is so now by the list.
+        // SAFETY: As in `push_back`.
+        unsafe { (*rq).__bindgen_anon_1.rq_next = self.head };
+        if self.tail.is_null() {
+            self.tail = rq;
+        }
+        self.head = rq;
+        self.len += 1;
+    }
+
+    /// Takes the first request.
+    pub(crate) fn pop_front(&mut self) -> Option<Request<T>> {
+        let rq = NonNull::new(self.head)?;
+        // SAFETY: By the type invariant it is a request of ours, and its link is valid.
+        self.head = unsafe { rq.as_ref().__bindgen_anon_1.rq_next };
+        if self.head.is_null() {
+            self.tail = null_mut();
+        }
+        self.len -= 1;
+        // INVARIANT: The list owned it and has given it up.
+        Some(Request(rq, PhantomData))
+    }
+
+    /// Adds all of `other` at the front, in its order.
+    pub(crate) fn prepend(&mut self, other: Self) {
+        let other = ManuallyDrop::new(other);
+        let Some(tail) = NonNull::new(other.tail) else {
+            return;
+        };
+        // INVARIANT: The first list's requests, then this one's; the other one is forgotten.
+        // SAFETY: By the type invariant `tail` is a request of the other list.
+        unsafe { (*tail.as_ptr()).__bindgen_anon_1.rq_next = self.head };
+        if self.tail.is_null() {
+            self.tail = tail.as_ptr();
+        }
+        self.head = other.head;
+        self.len += other.len;
+    }
+
+    /// Looks at the first request.
+    pub(crate) fn front(&self) -> Option<RequestRef<'_, T>> {
+        let rq = NonNull::new(self.head)?;
+        Some(RequestRef {
+            request: ManuallyDrop::new(Request(rq, PhantomData)),
+            _list: PhantomData,
+        })
+    }
+
+    /// Looks at all requests in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = RequestRef<'_, T>> {
+        let mut next = self.head;
+        core::iter::from_fn(move || {
+            let rq = NonNull::new(next)?;
+            // SAFETY: By the type invariant it is a request of ours, and its link is valid.
+            next = unsafe { rq.as_ref().__bindgen_anon_1.rq_next };
+            Some(RequestRef {
+                request: ManuallyDrop::new(Request(rq, PhantomData)),
+                _list: PhantomData,
+            })
+        })
+    }
+
+    /// Ends all requests in their order with the same status.
+    pub(crate) fn end(mut self, status: Status) {
+        while let Some(request) = self.pop_front() {
+            request.end(status);
+        }
+    }
+
+    /// Takes everything out of the list.
+    pub(crate) fn take(&mut self) -> Self {
+        take(self)
+    }
+}
+
+impl<T: Operations> Drop for RequestList<T> {
+    fn drop(&mut self) {
+        while let Some(request) = self.pop_front() {
+            drop(request);
+        }
+    }
+}
+
+/// A look at a request that a list owns.
+pub(crate) struct RequestRef<'a, T: Operations> {
+    request: ManuallyDrop<Request<T>>,
+    _list: PhantomData<&'a RequestList<T>>,
+}
+
+impl<T: Operations> Deref for RequestRef<'_, T> {
+    type Target = Request<T>;
+
+    fn deref(&self) -> &Request<T> {
+        &self.request
+    }
+}
+
+impl<T> RequestList<T>
+where
+    T: Operations,
+    T::RequestData: WorkItem<Pointer = Self> + HasWork<T::RequestData>,
+{
+    /// Has the list handled by a work item on the disk's workqueue: it will be given to the
+    /// [`WorkItem::run`] of the requests' data. An empty list is dropped.
+    pub(crate) fn enqueue(self) {
+        let Some(front) = self.front() else {
+            return;
+        };
+        let queue: *const Queue = front.work_queue();
+        // SAFETY: The queue is there while the requests are, which are the work item's from now on.
+        // It runs them at the earliest when they have been queued, after which the queue is not
+        // used here.
+        unsafe { (*queue).enqueue(self) };
+    }
+}
+
+// SAFETY: `__enqueue` uses the `work_struct` in the `Work` field of the first request's data, which
+// `Work::new` has initialised with the `run` below, since `T::RequestData::Pointer` is
+// `RequestList<T>`.
+unsafe impl<T, const ID: u64> WorkItemPointer<ID> for RequestList<T>
+where
+    T: Operations,
+    T::RequestData: WorkItem<ID, Pointer = Self> + HasWork<T::RequestData, ID>,
+{
+    unsafe extern "C" fn run(ptr: *mut bindings::work_struct) {
+        // SAFETY: `__enqueue` has queued the `Work` field of a request's data.
+        let data = unsafe { T::RequestData::work_container_of(ptr.cast::<Work<_, ID>>()) };
+        // SAFETY: The data is a field of a pdu.
+        let pdu = unsafe { kernel::container_of!(data, Pdu<T>, data) };
+        // SAFETY: The pdu is behind its request.
+        let rq = unsafe { pdu.cast::<bindings::request>().sub(1) };
+        // SAFETY: It is not null, and `__enqueue` has left it to us.
+        let head = unsafe { Request::<T>::from_raw(NonNull::new_unchecked(rq)) };
+        // SAFETY: The request is ours, and no file operation is under way.
+        let mut list = unsafe { head.pdu().file_io.take_others() };
+        list.push_front(head);
+        <T::RequestData as WorkItem<ID>>::run(list);
+    }
+}
+
+// SAFETY: The work is in the pdu of a request that is owned by `self`, and then by the queue: a
+// request's pdu is there for as long as the request is.
+unsafe impl<T, const ID: u64> RawWorkItem<ID> for RequestList<T>
+where
+    T: Operations,
+    T::RequestData: WorkItem<ID, Pointer = Self> + HasWork<T::RequestData, ID>,
+{
+    type EnqueueOutput = ();
+
+    unsafe fn __enqueue<F>(mut self, queue_work_on: F)
+    where
+        F: FnOnce(*mut bindings::work_struct) -> bool,
+    {
+        let Some(head) = self.pop_front() else {
+            return;
+        };
+        // SAFETY: The request is ours, and no file operation is under way.
+        unsafe { head.pdu().file_io.put_others(self) };
+        let rq = head.into_raw().as_ptr();
+        // SAFETY: The pdu is initialised, by the type invariant of `Request`.
+        let data = unsafe { &raw mut (*Pdu::<T>::of(rq)).data };
+        // SAFETY: `data` is valid.
+        let work = unsafe { Work::raw_get(T::RequestData::raw_get_work(data)) };
+        // The request was ours alone, so its work is in no queue; it can't be refused.
+        queue_work_on(work);
+    }
+}

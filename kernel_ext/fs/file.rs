@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files that the kernel opens.
+//!
+//! Names are resolved with the credentials and in the mount namespace of the current task. Every
+//! function may sleep.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/namei.h`](srctree/include/linux/namei.h)
+
+use core::{
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::{
+        null_mut,
+        NonNull, //
+    },
+};
+use kernel::{
+    bindings,
+    block::SECTOR_SIZE,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    fs::{
+        file::flags,
+        File, //
+    },
+    prelude::*,
+    sync::aref::ARef,
+};
+
+// `include/linux/namei.h` is not among the headers of the kernel crate's bindings. The function
+// is exported.
+#[expect(
+    improper_ctypes,
+    reason = "a lock class key is a type without fields in some kernels"
+)]
+unsafe extern "C" {
+    /// Locks `parent` and looks `name` up in it for a removal that needs no permission of its own.
+    fn start_removing_noperm(
+        parent: *mut bindings::dentry,
+        name: *mut bindings::qstr,
+    ) -> *mut bindings::dentry;
+}
+
+/// The size of a file in bytes.
+pub(crate) type FileSize = u64;
+
+/// How a file's data must be aligned for direct I/O, or is best aligned otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IoAlignment {
+    /// The unit of positions and lengths in bytes, a power of two.
+    pub(crate) block_size: u32,
+    /// The alignment in memory, as a mask.
+    pub(crate) memory_mask: u32,
+}
+
+/// Takes over a file that the VFS has opened for us.
+///
+/// # Safety
+///
+/// `file` must be an error pointer, or a file that has just been opened by the kernel, to which the
+/// caller owns a reference.
+unsafe fn adopt(file: *mut bindings::file) -> Result<OpenFile> {
+    let file = NonNull::new(from_err_ptr(file)?).ok_or(EINVAL)?;
+    // SAFETY: The reference is ours, by the safety requirement. A file that is in no file
+    // descriptor table has no `fdget_pos` users.
+    let file = unsafe { ARef::from_raw(file.cast()) };
+    Ok(OpenFile(ManuallyDrop::new(file)))
+}
+
+/// A file that the kernel has opened for itself.
+///
+/// When it is dropped, and nobody shares it any more, the file is closed before that returns, so
+/// that its file system can be unmounted; a dropped [`ARef`] would have it closed a little later.
+/// So it must be dropped where sleeping is allowed.
+pub(crate) struct OpenFile(ManuallyDrop<ARef<File>>);
+
+impl OpenFile {
+    /// Another reference to the file, for an operation on it.
+    pub(crate) fn share(&self) -> ARef<File> {
+        ARef::clone(&self.0)
+    }
+}
+
+impl Deref for OpenFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // SAFETY: It is not used any more after this.
+        let file = ARef::into_raw(unsafe { ManuallyDrop::take(&mut self.0) });
+        // SAFETY: The reference was ours, and is given back with this.
+        unsafe { bindings::__fput_sync(file.as_ptr().cast()) };
+    }
+}
+
+/// The path of an open file.
+fn path(file: &File) -> *const bindings::path {
+    // SAFETY: An open file is valid, and its path doesn't change.
+    unsafe { &raw const (*file.as_ptr()).__bindgen_anon_1.f_path }
+}
+
+/// A directory that is open.
+pub(crate) struct Directory(OpenFile);
+
+impl Directory {
+    /// Opens a directory by its path.
+    pub(crate) fn open(path: &CStr) -> Result<Self> {
+        let flags = flags::O_RDONLY | flags::O_DIRECTORY | flags::O_LARGEFILE;
+        // SAFETY: The path is a C string.
+        let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags as c_int, 0) };
+        // SAFETY: It was opened just now.
+        Ok(Self(unsafe { adopt(file) }?))
+    }
+
+    /// Opens a file in this directory, making it with `mode` if `flags` have `O_CREAT`.
+    ///
+    /// `name` must be a plain name. If a symbolic link has it, the file is not opened: nothing
+    /// outside of the directory can be reached.
+    pub(crate) fn open_file(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
+        if name.to_bytes().contains(&b'/') {
+            return Err(EINVAL);
+        }
+        let flags = flags | flags::O_NOFOLLOW | flags::O_LARGEFILE;
+        // SAFETY: The path is that of an open file, and the name a C string.
+        let file = unsafe {
+            bindings::file_open_root(path(&self.0), name.as_char_ptr(), flags as c_int, mode)
+        };
+        // SAFETY: It was opened just now.
+        let file = unsafe { adopt(file) }?;
+        if !file.is_regular() {
+            return Err(EINVAL);
+        }
+        Ok(file)
+    }
+
+    /// Removes a file from this directory.
+    pub(crate) fn unlink(&self, name: &CStr) -> Result {
+        let path = path(&self.0);
+        let bytes = name.to_bytes();
+        let mut qstr: bindings::qstr = pin_init::zeroed();
+        qstr.name = bytes.as_ptr();
+        qstr.__bindgen_anon_1.__bindgen_anon_1.len = u32::try_from(bytes.len())?;
+
+        // SAFETY: The directory is an open file.
+        to_result(unsafe { bindings::mnt_want_write_file(self.0.as_ptr()) })?;
+        let write_access = kernel::types::ScopeGuard::new(|| {
+            // SAFETY: Write access was got just now.
+            unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
+        });
+        // SAFETY: The path of an open directory has a dentry, and `qstr` is valid for the call.
+        let dentry = unsafe { start_removing_noperm((*path).dentry, &mut qstr) };
+        let dentry = from_err_ptr(dentry)?;
+        // SAFETY: `dentry` is a child of the directory, which is locked. No delegation is broken.
+        let ret = unsafe {
+            let idmap = (*(*path).mnt).mnt_idmap;
+            let ret = bindings::vfs_unlink(idmap, (*(*path).dentry).d_inode, dentry, null_mut());
+            bindings::end_dirop(dentry);
+            ret
+        };
+        drop(write_access);
+        to_result(ret)
+    }
+
+    /// Makes durable which files there are.
+    pub(crate) fn sync(&self) -> Result {
+        self.0.sync()
+    }
+}
+
+/// What a driver does with a regular file.
+pub(crate) trait FileExt {
+    /// Whether it is a regular file.
+    fn is_regular(&self) -> bool;
+
+    /// Its size.
+    fn size(&self) -> Result<FileSize>;
+
+    /// How I/O to it should be aligned. The unit is the file system's block, if that isn't too
+    /// large for a disk's.
+    fn alignment(&self) -> Result<IoAlignment>;
+
+    /// Makes it shorter or longer; what is added reads as zeros.
+    fn truncate(&self, size: FileSize) -> Result;
+
+    /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
+    /// that this open file was not told about yet.
+    fn sync(&self) -> Result;
+
+    /// Reads up to `buffer.len()` bytes from `position` on, and returns how many.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
+
+    /// Writes all of `data` to `position`.
+    fn write_all_at(&self, data: &[u8], position: u64) -> Result;
+}
+
+impl FileExt for File {
+    fn is_regular(&self) -> bool {
+        // SAFETY: An open file has an inode; the type of an inode doesn't change.
+        let mode = unsafe { (*(*self.as_ptr()).f_inode).i_mode };
+        u32::from(mode) & bindings::S_IFMT == bindings::S_IFREG
+    }
+
+    fn size(&self) -> Result<FileSize> {
+        // CAST: A size is not negative.
+        Ok(getattr(self, bindings::STATX_SIZE)?.size as FileSize)
+    }
+
+    fn alignment(&self) -> Result<IoAlignment> {
+        const MAX_BLOCK: u32 = 4096;
+        let stat = getattr(self, bindings::STATX_DIOALIGN)?;
+        // SAFETY: An open file has an inode, which has a super block.
+        let (fs_block, bdev) = unsafe {
+            let sb = (*(*self.as_ptr()).f_inode).i_sb;
+            ((*sb).s_blocksize, (*sb).s_bdev)
+        };
+
+        // A file system that can't do direct I/O says 0. One that doesn't say anything has the
+        // alignment of the disk below it.
+        let direct = stat.result_mask & bindings::STATX_DIOALIGN != 0 && stat.dio_mem_align != 0;
+        let (unit, memory) = if direct {
+            (stat.dio_offset_align, stat.dio_mem_align - 1)
+        } else if let Some(bdev) = NonNull::new(bdev) {
+            // SAFETY: The disk below a file system that is in use is valid, and has a queue.
+            let limits = unsafe { &(*(*bdev.as_ptr()).bd_queue).limits };
+            (limits.physical_block_size, limits.dma_alignment)
+        } else {
+            (SECTOR_SIZE, SECTOR_SIZE - 1)
+        };
+        let block_size = match u32::try_from(fs_block) {
+            Ok(block) if block <= MAX_BLOCK => block,
+            _ => unit,
+        };
+        if !block_size.is_power_of_two() || !(SECTOR_SIZE..=MAX_BLOCK).contains(&block_size) {
+            return Err(EINVAL);
+        }
+        Ok(IoAlignment {
+            block_size,
+            memory_mask: memory.clamp(SECTOR_SIZE - 1, MAX_BLOCK - 1),
+        })
+    }
+
+    fn truncate(&self, size: FileSize) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: The path is that of an open file.
+        to_result(unsafe { bindings::vfs_truncate(path(self), size) })
+    }
+
+    fn sync(&self) -> Result {
+        // SAFETY: The file is open.
+        to_result(unsafe { bindings::vfs_fsync(self.as_ptr(), 0) })
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {
+        let mut position = i64::try_from(position)?;
+        // SAFETY: The file is open, and the buffer valid for its length.
+        let ret = unsafe {
+            bindings::kernel_read(
+                self.as_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                &mut position,
+            )
+        };
+        bytes_or_error(ret)
+    }
+
+    fn write_all_at(&self, data: &[u8], position: u64) -> Result {
+        let mut position = i64::try_from(position)?;
+        let mut rest = data;
+        while !rest.is_empty() {
+            // SAFETY: The file is open, and `rest` valid for its length.
+            let ret = unsafe {
+                bindings::kernel_write(
+                    self.as_ptr(),
+                    rest.as_ptr().cast(),
+                    rest.len(),
+                    &mut position,
+                )
+            };
+            rest = match bytes_or_error(ret)? {
+                0 => return Err(ENOSPC),
+                written => rest.get(written..).ok_or(EIO)?,
+            };
+        }
+        Ok(())
+    }
+}
+
+fn getattr(file: &File, mask: u32) -> Result<bindings::kstat> {
+    let mut stat: bindings::kstat = pin_init::zeroed();
+    // SAFETY: The path is that of an open file, and `stat` valid for the call.
+    to_result(unsafe {
+        bindings::vfs_getattr(path(file), &mut stat, mask, bindings::AT_STATX_SYNC_AS_STAT)
+    })?;
+    Ok(stat)
+}
+
+fn bytes_or_error(ret: isize) -> Result<usize> {
+    // CAST: An errno.
+    usize::try_from(ret).map_err(|_| Error::from_errno(ret as c_int))
+}

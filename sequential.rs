@@ -1,0 +1,789 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A sequential zone at work.
+//!
+//! Everything that changes a sequential zone goes through its mailbox, a first-in-first-out queue,
+//! and is done by one *drainer* at a time. So two commands on a zone always end as if one had come
+//! after the other, and appends keep their order. What piles up while a write is under way leaves
+//! as one larger write. The [`Stage`] says who may do something:
+//!
+//! ```text
+//!             something is posted          a write is submitted
+//!      Idle ----------------------> Draining ----------------------> Writing
+//!       ^                            |    ^                             |
+//!       |      nothing is left       |    |  it failed, or filled the   |
+//!       +----------------------------+    |  zone: it is looked at      |
+//!       |                                 |  where sleeping is allowed  v
+//!       |                                 +----------------------- Attending
+//!       |                it succeeded                                   ^
+//!       +---------------------------------------------------------------+
+//! ```
+//!
+//! The write pointer, in the zone's [`State`], moves when sectors are handed out, before they are
+//! written; so it is never behind what is under way. The state is locked to look things up and to
+//! change them, never across I/O: a report does not wait for a write. `written` follows when a
+//! write has succeeded: what is below it can be read.
+//!
+//! A write that fails leaves the zone [`Medium::Stale`]: where its file ends is not known. The next
+//! to be done is then a repair, which takes the write pointer from the file's length. Nothing is
+//! under way at that moment, since the drainer does one thing at a time. A report of a stale zone
+//! waits for its repair, because the block layer takes over the write pointer that is reported. If
+//! the file doesn't have what was written, or can't even be looked at, the zone is reported
+//! read-only or offline, and looked at again with each command that arrives, until the fault is
+//! gone.
+
+use crate::{
+    backing::ZoneFile,
+    command::ResetAll,
+    device::{
+        Common,
+        Zloop, //
+    },
+    kernel_ext::{
+        block::{
+            mq::{
+                Command,
+                Direction,
+                Request,
+                RequestList, //
+            },
+            Status,
+        },
+        fs::{
+            FileExt,
+            OpenFile, //
+        },
+        mm::BlockIoScope, //
+    },
+    report,
+    zone::{
+        Condition,
+        Failure,
+        Finish,
+        Refusal,
+        Reset,
+        Target,
+        WritePointer,
+        Zone, //
+    },
+};
+use core::mem::replace;
+use kernel::{
+    block::SECTOR_SHIFT,
+    impl_has_work, new_mutex, new_spinlock_irq, new_work,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    },
+    workqueue::{
+        Queue,
+        Work,
+        WorkItem, //
+    },
+};
+
+/// The most that is written at once, in sectors. A single request is not larger either.
+const MAX_BATCH_SECTORS: u64 = crate::device::MAX_HW_SECTORS as u64;
+
+/// A sequential zone of a device.
+#[pin_data]
+pub(crate) struct SequentialZone {
+    common: Arc<Common>,
+    /// The number of the zone on the device.
+    number: u32,
+    #[pin]
+    pub(crate) file: ZoneFile,
+    /// What is below this, in sectors of the zone, can be read from the file.
+    written: Atomic<u64>,
+    #[pin]
+    state: Mutex<State>,
+    #[pin]
+    mailbox: SpinLockIrq<Mailbox>,
+    #[pin]
+    work: Work<Self>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for SequentialZone { self.work }
+}
+
+/// What is changed by commands.
+struct State {
+    zone: Zone,
+    /// What is below this, in sectors of the zone, is durable.
+    flushed: u64,
+    /// Counts the resets, so that a flush can tell whether there was one while it went on.
+    resets: u64,
+}
+
+/// What is to be done, and who does it.
+struct Mailbox {
+    queue: RequestList<Zloop>,
+    /// So many requests at the front of the queue were in a write that failed. They are written one
+    /// by one, so that only those fail that have to.
+    singles: usize,
+    reset_all: Option<Arc<ResetAll>>,
+    medium: Medium,
+    stage: Stage,
+}
+
+/// Whether the end of the zone's file is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    /// It is where the write pointer is, or a write is under way.
+    Known,
+    /// A write has failed; it is to be looked up.
+    Stale,
+    /// It was looked up without success. It will be again when something is asked of the zone.
+    Failed,
+}
+
+/// Who may take something out of the mailbox.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Whoever comes.
+    Idle,
+    /// The drainer, which is at it.
+    Draining,
+    /// Nobody: a write is under way.
+    Writing(Extent),
+    /// The one who looks at a write that has ended with this result.
+    Attending(Extent, Result<u32>),
+}
+
+/// The sectors of the zone that a write is for.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    start: u64,
+    end: u64,
+}
+
+/// What the drainer does next.
+enum Job {
+    /// Look up where the file ends.
+    Repair,
+    /// Take part in a reset of all zones.
+    ResetAll(Arc<ResetAll>),
+    /// Write these, which are writes that follow one another, or appends.
+    Write(RequestList<Zloop>),
+    /// Carry out a command for the zone, or a read that found too little.
+    Single(Request<Zloop>),
+}
+
+/// What the drainer does after a job.
+enum Next {
+    /// The next one.
+    Job,
+    /// Nothing: a write is under way, and whoever ends it goes on.
+    Wait,
+}
+
+/// What a report shows of the zone.
+pub(crate) struct Snapshot {
+    pub(crate) condition: Condition,
+    /// In sectors of the zone.
+    pub(crate) write_pointer: u64,
+}
+
+impl SequentialZone {
+    /// Makes zone `number`, whose file has `written` sectors in it.
+    pub(crate) fn new(
+        common: Arc<Common>,
+        number: u32,
+        file: OpenFile,
+        written: u64,
+    ) -> Result<Arc<Self>> {
+        let capacity = common.geometry().zone_capacity(number);
+        let index = number
+            .checked_sub(common.geometry().nr_conv_zones())
+            .ok_or(EINVAL)?;
+        let wp = WritePointer::new(written, capacity).ok_or(EINVAL)?;
+        if !wp.is_empty() && !wp.is_full() {
+            common.open_zones().lock().admit(index);
+        }
+        let state = State {
+            zone: Zone::new(index, wp),
+            flushed: written,
+            resets: 0,
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                common,
+                number,
+                file <- ZoneFile::new(file),
+                written: Atomic::new(written),
+                state <- new_mutex!(state, "zloop_zone"),
+                mailbox <- new_spinlock_irq!(
+                    Mailbox {
+                        queue: RequestList::default(),
+                        singles: 0,
+                        reset_all: None,
+                        medium: Medium::Known,
+                        stage: Stage::Idle,
+                    },
+                    "zloop_mailbox"
+                ),
+                work <- new_work!("zloop_zone"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What is below this, in sectors of the zone, can be read.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Acquire)
+    }
+
+    /// Whether a reset would find nothing to do.
+    pub(crate) fn is_pristine(&self) -> bool {
+        let (mailbox, state) = (self.mailbox.lock().medium, self.state.lock());
+        let set = self.common.open_zones().lock();
+        mailbox == Medium::Known && state.zone.condition(&set) == Condition::Empty
+    }
+
+    /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
+    pub(crate) fn snapshot(self: &Arc<Self>, queue: &Queue) -> Snapshot {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.look_again();
+        while mailbox.medium == Medium::Stale {
+            self.wake(&mailbox, queue);
+            self.common.repaired().wait(&mut mailbox);
+        }
+        drop(mailbox);
+
+        let state = self.state.lock();
+        let set = self.common.open_zones().lock();
+        Snapshot {
+            condition: state.zone.condition(&set),
+            write_pointer: state.zone.write_pointer().sector(),
+        }
+    }
+
+    /// Posts a request. Any context.
+    pub(crate) fn post(self: &Arc<Self>, request: Request<Zloop>) {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.look_again();
+        mailbox.queue.push_back(request);
+        if let Some(first) = mailbox.queue.front() {
+            self.wake(&mailbox, first.work_queue());
+        }
+    }
+
+    /// Posts the zone's part of a reset of all zones. Any context.
+    pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, queue: &Queue) {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.look_again();
+        mailbox.reset_all = Some(reset);
+        self.wake(&mailbox, queue);
+    }
+
+    /// Has a drainer come if there is none.
+    ///
+    /// While the mailbox is locked and has a request in it, the disk and its queue can't go away.
+    fn wake(self: &Arc<Self>, mailbox: &Mailbox, queue: &Queue) {
+        if let Stage::Idle = mailbox.stage {
+            // It may be queued already, which is as good.
+            let _ = queue.enqueue(self.clone());
+        }
+    }
+
+    /// Takes note of the end of a write. Any context.
+    ///
+    /// On success the requests may be ended. Else they are to be given to [`Self::attend`], in
+    /// process context.
+    pub(crate) fn write_done(self: &Arc<Self>, result: Result<u32>, queue: &Queue) -> Done {
+        let mut mailbox = self.mailbox.lock();
+        let Stage::Writing(extent) = mailbox.stage else {
+            return Done::Attend;
+        };
+        let full = extent.end == self.common.geometry().zone_capacity(self.number);
+        let expected = extent.end.saturating_sub(extent.start) << SECTOR_SHIFT;
+        match result {
+            Ok(bytes) if u64::from(bytes) == expected && !full => {
+                self.written.store(extent.end, Release);
+                self.common.changed().mark(self.number);
+                mailbox.stage = Stage::Idle;
+                if mailbox.has_work() {
+                    self.wake(&mailbox, queue);
+                }
+                Done::End
+            }
+            result => {
+                mailbox.stage = Stage::Attending(extent, result);
+                Done::Attend
+            }
+        }
+    }
+
+    /// Looks at a write that failed or filled the zone, and goes on with what is in the mailbox.
+    pub(crate) fn attend(self: &Arc<Self>, requests: RequestList<Zloop>) {
+        let (extent, result) = {
+            let mut mailbox = self.mailbox.lock();
+            match replace(&mut mailbox.stage, Stage::Draining) {
+                Stage::Attending(extent, result) => (extent, result),
+                // Nobody else attends; it would be a write that nobody has submitted.
+                stage => {
+                    mailbox.stage = stage;
+                    drop(mailbox);
+                    return requests.end(Status::IOERR);
+                }
+            }
+        };
+        self.common.changed().mark(self.number);
+        let expected = extent.end.saturating_sub(extent.start) << SECTOR_SHIFT;
+        match result {
+            Ok(bytes) if u64::from(bytes) == expected => {
+                self.written.store(extent.end, Release);
+                {
+                    let mut state = self.state.lock();
+                    state.zone.written(&mut self.common.open_zones().lock());
+                }
+                requests.end(Status::OK);
+            }
+            result => self.write_failed(requests, extent, result.err().unwrap_or(EIO)),
+        }
+        self.drain();
+    }
+
+    /// Undoes a write that failed. If it was for several requests they are tried one by one.
+    fn write_failed(&self, requests: RequestList<Zloop>, extent: Extent, err: Error) {
+        let nr_requests = requests.len();
+        if nr_requests > 1 && self.take_back(extent.start).is_ok() {
+            let mut mailbox = self.mailbox.lock();
+            mailbox.queue.prepend(requests);
+            mailbox.singles = mailbox.singles.saturating_add(nr_requests);
+            return;
+        }
+        report!(
+            self.common,
+            "zone {}: can't write sectors {} to {}: {err:?}",
+            self.number,
+            extent.start,
+            extent.end
+        );
+        self.mailbox.lock().medium = Medium::Stale;
+        requests.end(err.into());
+    }
+
+    /// Takes the zone back to `sector`: nothing behind it was acknowledged.
+    fn take_back(&self, sector: u64) -> Result {
+        let file = self.file.get()?;
+        if file.size()? != sector << SECTOR_SHIFT {
+            file.truncate(sector << SECTOR_SHIFT)?;
+        }
+        let wp = WritePointer::new(sector, self.capacity()).ok_or(EIO)?;
+        let mut state = self.state.lock();
+        state.zone.repair(&mut self.common.open_zones().lock(), wp);
+        Ok(())
+    }
+
+    fn capacity(&self) -> u64 {
+        self.common.geometry().zone_capacity(self.number)
+    }
+
+    /// Does what is in the mailbox. The caller is the drainer.
+    fn drain(&self) {
+        loop {
+            let job = {
+                let mut mailbox = self.mailbox.lock();
+                match mailbox.next_job() {
+                    Some(job) => job,
+                    None => {
+                        mailbox.stage = Stage::Idle;
+                        return;
+                    }
+                }
+            };
+            let next = match job {
+                Job::Repair => {
+                    self.repair();
+                    Next::Job
+                }
+                Job::ResetAll(reset) => {
+                    reset.note(self.reset_if_allowed());
+                    Next::Job
+                }
+                Job::Write(requests) => self.write(requests),
+                Job::Single(request) => {
+                    self.single(request);
+                    Next::Job
+                }
+            };
+            if let Next::Wait = next {
+                return;
+            }
+        }
+    }
+
+    /// Hands out sectors for writes and appends, and submits those that are allowed.
+    fn write(&self, mut requests: RequestList<Zloop>) -> Next {
+        let mut allowed = RequestList::default();
+        let mut extent: Option<Extent> = None;
+        while let Some(mut request) = requests.pop_front() {
+            let sectors = u64::from(request.sectors());
+            let target = match request.command() {
+                Some(Command::ZoneAppend) => Target::WritePointer,
+                _ => Target::Sector(self.common.geometry().offset_in_zone(request.sector())),
+            };
+            let reserved = {
+                let mut state = self.state.lock();
+                let mut set = self.common.open_zones().lock();
+                state.zone.write(&mut set, target, sectors)
+            };
+            match reserved {
+                Ok(start) => {
+                    if target == Target::WritePointer {
+                        let zone_start = self.common.geometry().zone_start(self.number);
+                        request.set_sector(zone_start.saturating_add(start));
+                    }
+                    let start = extent.map_or(start, |extent| extent.start);
+                    let end = self.state.lock().zone.write_pointer().sector();
+                    extent = Some(Extent { start, end });
+                    allowed.push_back(request);
+                }
+                Err(refusal) => self.refuse(request, refusal),
+            }
+        }
+        let Some(extent) = extent else {
+            return Next::Job;
+        };
+
+        self.mailbox.lock().stage = Stage::Writing(extent);
+        match self.file.get() {
+            // Whoever ends the write is the one who goes on.
+            Ok(file) => allowed.submit(file, extent.start << SECTOR_SHIFT, Direction::Write),
+            Err(err) => {
+                self.mailbox.lock().stage = Stage::Draining;
+                self.write_failed(allowed, extent, err);
+                return Next::Job;
+            }
+        }
+        Next::Wait
+    }
+
+    /// Ends a request that is refused.
+    fn refuse(&self, request: Request<Zloop>, refusal: Refusal) {
+        let status = match refusal {
+            Refusal::TooManyOpen => Status::ZONE_OPEN_RESOURCE,
+            Refusal::TooManyActive => Status::ZONE_ACTIVE_RESOURCE,
+            _ => Status::IOERR,
+        };
+        report!(
+            self.common,
+            "zone {}: {:?} of {} sectors at sector {} refused: {refusal:?}",
+            self.number,
+            request.command(),
+            request.sectors(),
+            request.sector()
+        );
+        request.end(status);
+    }
+
+    /// Carries out what is not a write.
+    fn single(&self, request: Request<Zloop>) {
+        let result = match request.command() {
+            Some(Command::ZoneOpen) => self.with_zone(|zone, set| zone.open(set)),
+            Some(Command::ZoneClose) => self.with_zone(|zone, set| zone.close(set)),
+            Some(Command::ZoneFinish) => self.finish(),
+            Some(Command::ZoneReset) => self.reset(),
+            Some(Command::Read) => return self.read_again(request),
+            _ => return request.end(Status::NOTSUPP),
+        };
+        match result {
+            Ok(()) => request.end(Status::OK),
+            Err(Trouble::Refused(refusal)) => self.refuse(request, refusal),
+            Err(Trouble::Medium(err)) => {
+                report!(
+                    self.common,
+                    "zone {}: {:?} failed: {err:?}",
+                    self.number,
+                    request.command()
+                );
+                request.end(err.into());
+            }
+        }
+    }
+
+    /// Applies a rule that concerns nothing but the zone and the open set.
+    fn with_zone<R>(
+        &self,
+        rule: impl FnOnce(&mut Zone, &mut crate::device::OpenSet) -> Result<R, Refusal>,
+    ) -> Result<R, Trouble> {
+        let mut state = self.state.lock();
+        let mut set = self.common.open_zones().lock();
+        rule(&mut state.zone, &mut set).map_err(Trouble::Refused)
+    }
+
+    fn finish(&self) -> Result<(), Trouble> {
+        let previous = match self.with_zone(|zone, set| zone.finish(set))? {
+            Finish::Nothing => return Ok(()),
+            Finish::Medium(previous) => previous,
+        };
+        // Durable when it is complete: see the invariants of the zone model.
+        let filled = self.file.get().and_then(|file| {
+            file.truncate(self.capacity() << SECTOR_SHIFT)?;
+            file.sync()
+        });
+        let mut state = self.state.lock();
+        let mut set = self.common.open_zones().lock();
+        match filled {
+            Ok(()) => {
+                state.zone.finished(&mut set);
+                state.flushed = self.capacity();
+                self.written.store(self.capacity(), Release);
+                Ok(())
+            }
+            Err(err) => {
+                state.zone.not_finished(&mut set, previous);
+                drop(set);
+                drop(state);
+                self.mailbox.lock().medium = Medium::Stale;
+                Err(Trouble::Medium(err))
+            }
+        }
+    }
+
+    fn reset(&self) -> Result<(), Trouble> {
+        let reset = self.with_zone(|zone, set| zone.reset(set))?;
+        if reset == Reset::Medium {
+            // What a reader finds missing from now on is not an error.
+            self.written.store(0, Release);
+            let emptied = self.file.get().and_then(|file| {
+                file.truncate(0)?;
+                file.sync()
+            });
+            if let Err(err) = emptied {
+                self.mailbox.lock().medium = Medium::Stale;
+                return Err(Trouble::Medium(err));
+            }
+        }
+        let mut state = self.state.lock();
+        state.flushed = 0;
+        state.resets = state.resets.wrapping_add(1);
+        state.zone.emptied(&mut self.common.open_zones().lock());
+        Ok(())
+    }
+
+    /// The zone's part of a reset of all zones: those that can't be reset are skipped.
+    fn reset_if_allowed(&self) -> Result {
+        match self.reset() {
+            Ok(()) | Err(Trouble::Refused(_)) => Ok(()),
+            Err(Trouble::Medium(err)) => {
+                report!(self.common, "zone {}: can't be reset: {err:?}", self.number);
+                Err(err)
+            }
+        }
+    }
+
+    /// Repeats a read that has found less than was written, now that nothing is under way.
+    ///
+    /// Either the zone was reset in between and there is no more, or the file lacks something.
+    fn read_again(&self, request: Request<Zloop>) {
+        let file = match self.file.get() {
+            Ok(file) => file,
+            Err(err) => return request.end(err.into()),
+        };
+        match file.size() {
+            Ok(size) if size >> SECTOR_SHIFT >= self.written() => {
+                let offset = self.common.geometry().offset_in_zone(request.sector());
+                request.data().expect(self.written());
+                RequestList::from(request).submit(file, offset << SECTOR_SHIFT, Direction::Read);
+            }
+            _ => {
+                self.mailbox.lock().medium = Medium::Stale;
+                request.end(Status::IOERR);
+            }
+        }
+    }
+
+    /// Takes the write pointer from the file.
+    fn repair(&self) {
+        let found = self.file_end();
+        let mut state = self.state.lock();
+        let mut set = self.common.open_zones().lock();
+        let medium = match found {
+            Ok(wp) => {
+                self.written.store(wp.sector(), Release);
+                state.zone.repair(&mut set, wp);
+                Medium::Known
+            }
+            Err(failure) => {
+                state.zone.fail(&mut set, failure);
+                Medium::Failed
+            }
+        };
+        drop(set);
+        drop(state);
+        self.mailbox.lock().medium = medium;
+        self.common.repaired().notify_all();
+    }
+
+    /// Looks up where the zone's file ends.
+    ///
+    /// A piece of a block at the end is what a write that failed has left, and is cut off. What was
+    /// acknowledged must all be there.
+    fn file_end(&self) -> Result<WritePointer, Failure> {
+        let offline = |err| {
+            report!(
+                self.common,
+                "zone {}: offline, its file is: {err:?}",
+                self.number
+            );
+            Failure::Offline
+        };
+        let file = self.file.get().map_err(offline)?;
+        let size = file.size().map_err(offline)?;
+        let block = u64::from(self.common.block_size());
+        let whole = size - size % block;
+        let sector = whole >> SECTOR_SHIFT;
+        match WritePointer::new(sector, self.capacity()) {
+            Some(wp) if sector >= self.written() => {
+                if whole != size {
+                    file.truncate(whole).map_err(offline)?;
+                }
+                Ok(wp)
+            }
+            _ => {
+                report!(
+                    self.common,
+                    "zone {}: read-only, its file has {size} bytes: must be from {} to {}",
+                    self.number,
+                    self.written() << SECTOR_SHIFT,
+                    self.capacity() << SECTOR_SHIFT
+                );
+                Err(Failure::ReadOnly)
+            }
+        }
+    }
+
+    /// Makes durable what was written, and remembers that; may sleep.
+    pub(crate) fn flush(&self) -> Result {
+        let (written, resets) = {
+            let state = self.state.lock();
+            (self.written(), state.resets)
+        };
+        self.file.get()?.sync()?;
+        let mut state = self.state.lock();
+        if state.resets == resets {
+            state.flushed = state.flushed.max(written);
+        }
+        Ok(())
+    }
+
+    /// Forgets what was written and not flushed, as a drive does that loses its power; may sleep.
+    /// Nothing may be under way.
+    pub(crate) fn discard_unflushed(&self) -> Result {
+        let flushed = self.state.lock().flushed << SECTOR_SHIFT;
+        let file = self.file.get()?;
+        if file.size()? > flushed {
+            file.truncate(flushed)?;
+            file.sync()?;
+        }
+        Ok(())
+    }
+}
+
+impl WorkItem for SequentialZone {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let _scope = BlockIoScope::enter();
+        {
+            let mut mailbox = this.mailbox.lock();
+            let Stage::Idle = mailbox.stage else {
+                // Whoever is at it will find what this was queued for.
+                return;
+            };
+            mailbox.stage = Stage::Draining;
+        }
+        this.drain();
+    }
+}
+
+/// What is to be done with the requests of a write that has ended.
+#[must_use]
+pub(crate) enum Done {
+    /// They have succeeded.
+    End,
+    /// [`SequentialZone::attend`] must look at them.
+    Attend,
+}
+
+/// Why a command was not carried out.
+enum Trouble {
+    /// The rules don't allow it.
+    Refused(Refusal),
+    /// The file system has failed.
+    Medium(Error),
+}
+
+impl Mailbox {
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.reset_all.is_some() || self.medium == Medium::Stale
+    }
+
+    /// Has a zone looked at again that could not be repaired.
+    fn look_again(&mut self) {
+        if self.medium == Medium::Failed {
+            self.medium = Medium::Stale;
+        }
+    }
+
+    /// Takes out what is to be done next.
+    fn next_job(&mut self) -> Option<Job> {
+        if self.medium == Medium::Stale {
+            return Some(Job::Repair);
+        }
+        if let Some(reset) = self.reset_all.take() {
+            return Some(Job::ResetAll(reset));
+        }
+        let first = self.queue.pop_front()?;
+        if !matches!(first.command(), Some(Command::Write | Command::ZoneAppend)) {
+            self.singles = self.singles.saturating_sub(1);
+            return Some(Job::Single(first));
+        }
+        let batch = RequestList::from(first);
+        if self.singles > 0 {
+            self.singles -= 1;
+            return Some(Job::Write(batch));
+        }
+        Some(Job::Write(self.extend_batch(batch)))
+    }
+
+    /// Adds to a write what can be written along with it.
+    fn extend_batch(&mut self, mut batch: RequestList<Zloop>) -> RequestList<Zloop> {
+        let Some((command, mut end, mut sectors)) = batch.front().map(|first| {
+            let sectors = u64::from(first.sectors());
+            (
+                first.command(),
+                first.sector().saturating_add(sectors),
+                sectors,
+            )
+        }) else {
+            return batch;
+        };
+        while let Some(next) = self.queue.front() {
+            let more = u64::from(next.sectors());
+            let follows = match command {
+                Some(Command::Write) => next.sector() == end,
+                _ => true,
+            };
+            if next.command() != command || !follows || sectors + more > MAX_BATCH_SECTORS {
+                break;
+            }
+            sectors += more;
+            end = end.saturating_add(more);
+            if let Some(next) = self.queue.pop_front() {
+                batch.push_back(next);
+            }
+        }
+        batch
+    }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One request, from the moment it is started to its end.
+//!
+//! What changes a sequential zone is the business of `sequential.rs`. The rest is here: reads,
+//! writes to conventional zones, flushes, and the reset of all zones.
+//!
+//! A request, or a list of them that went to a file together, is on the disk's workqueue twice at
+//! most: to be submitted, and, if a write to a sequential zone needs attention, when it has ended.
+
+use crate::{
+    device::{
+        Zloop,
+        Zone, //
+    },
+    kernel_ext::{
+        block::{
+            mq::{
+                Command,
+                Direction,
+                Request,
+                RequestList, //
+            },
+            Status,
+        },
+        mm::BlockIoScope, //
+    },
+    report,
+    sequential::Done,
+};
+use kernel::{
+    block::SECTOR_SHIFT,
+    impl_has_work, new_work,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    },
+};
+
+/// What belongs to a request for as long as its tag set lives.
+#[pin_data]
+pub(crate) struct CommandData {
+    #[pin]
+    work: Work<Self>,
+    /// For a read of a sequential zone: what is below this, in sectors of the zone, must be there.
+    expected: Atomic<u64>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for CommandData { self.work }
+}
+
+impl CommandData {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            work <- new_work!("zloop_command"),
+            expected: Atomic::new(0),
+        })
+    }
+
+    /// Notes what a read of a sequential zone must find: all below `sector` of the zone.
+    pub(crate) fn expect(&self, sector: u64) {
+        self.expected.store(sector, Relaxed);
+    }
+}
+
+impl WorkItem for CommandData {
+    type Pointer = RequestList<Zloop>;
+
+    fn run(mut requests: RequestList<Zloop>) {
+        let _scope = BlockIoScope::enter();
+        let attended = requests.front().and_then(|first| {
+            let device = first.queue_data();
+            match (first.command(), device.zone_at(first.sector())?) {
+                (Some(Command::Write | Command::ZoneAppend), Zone::Sequential(zone)) => {
+                    Some(zone.clone())
+                }
+                _ => None,
+            }
+        });
+        if let Some(zone) = attended {
+            return zone.attend(requests);
+        }
+        while let Some(request) = requests.pop_front() {
+            match request.command() {
+                Some(Command::Read) => transfer(request, Direction::Read),
+                Some(Command::Write) => transfer(request, Direction::Write),
+                Some(Command::Flush) => {
+                    let result = request.queue_data().flush();
+                    request.end(result.map_or_else(Status::from, |()| Status::OK));
+                }
+                Some(Command::ZoneResetAll) => ResetAll::run(request),
+                _ => request.end(Status::NOTSUPP),
+            }
+        }
+    }
+}
+
+/// Submits a read, or a write to a conventional zone.
+fn transfer(request: Request<Zloop>, direction: Direction) {
+    let device = request.queue_data();
+    let target = device
+        .zone_at(request.sector())
+        .ok_or(EIO)
+        .and_then(|zone| {
+            if let Zone::Sequential(zone) = zone {
+                request.data().expect(zone.written());
+            }
+            zone.file().get()
+        });
+    let offset = device.common().geometry().offset_in_zone(request.sector());
+    match target {
+        Ok(file) => {
+            RequestList::from(request).submit(file, offset << SECTOR_SHIFT, direction);
+        }
+        Err(err) => request.end(err.into()),
+    }
+}
+
+/// Takes note of the end of what was submitted to a file. Any context.
+pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>) {
+    let done = requests.front().and_then(|first| {
+        let device = first.queue_data();
+        match (first.command(), device.zone_at(first.sector())?) {
+            (Some(Command::Write | Command::ZoneAppend), Zone::Sequential(zone)) => {
+                Some(zone.write_done(result, first.work_queue()))
+            }
+            _ => None,
+        }
+    });
+    match done {
+        Some(Done::End) => return requests.end(Status::OK),
+        Some(Done::Attend) => return requests.enqueue(),
+        None => {}
+    }
+    // All others are submitted one by one.
+    while let Some(request) = requests.pop_front() {
+        match request.command() {
+            Some(Command::Read) => read_done(request, result),
+            _ => conventional_write_done(request, result),
+        }
+    }
+}
+
+fn conventional_write_done(request: Request<Zloop>, result: Result<u32>) {
+    let device = request.queue_data();
+    if let Some(zone) = device.common().geometry().zone_of(request.sector()) {
+        device.common().changed().mark(zone);
+    }
+    let result = match result {
+        Ok(bytes) if bytes == request.bytes() => Ok(()),
+        Ok(_) => Err(EIO),
+        Err(err) => Err(err),
+    };
+    if let Err(err) = result {
+        report!(
+            device.common(),
+            "can't write {} sectors at sector {}: {err:?}",
+            request.sectors(),
+            request.sector()
+        );
+    }
+    request.end(result.map_or_else(Status::from, |()| Status::OK));
+}
+
+/// A read beyond what is written in a sequential zone gets zeros. One that finds less than was
+/// written before it began is repeated when nothing else is under way in the zone.
+fn read_done(request: Request<Zloop>, result: Result<u32>) {
+    let device = request.queue_data();
+    let bytes = match result {
+        Ok(bytes) if bytes >= request.bytes() => return request.end(Status::OK),
+        Ok(bytes) => bytes,
+        Err(err) => {
+            report!(
+                device.common(),
+                "can't read {} sectors at sector {}: {err:?}",
+                request.sectors(),
+                request.sector()
+            );
+            return request.end(err.into());
+        }
+    };
+    let geometry = device.common().geometry();
+    let start = geometry.offset_in_zone(request.sector());
+    let expected = request
+        .data()
+        .expected
+        .load(Relaxed)
+        .min(start.saturating_add(u64::from(request.sectors())));
+    match device.zone_at(request.sector()) {
+        Some(Zone::Sequential(zone)) => {
+            let found = start.saturating_add(u64::from(bytes >> SECTOR_SHIFT));
+            if found >= expected {
+                request.fill_zero_after(bytes);
+                return request.end(Status::OK);
+            }
+            let zone = zone.clone();
+            zone.post(request);
+        }
+        // A conventional zone's file is as long as the zone, unless somebody has cut it.
+        _ => {
+            report!(
+                device.common(),
+                "can't read {} sectors at sector {}: the zone's file is too short",
+                request.sectors(),
+                request.sector()
+            );
+            request.end(Status::IOERR);
+        }
+    }
+}
+
+/// A reset of all zones under way. Each zone that has something to reset has a reference to it; the
+/// request ends when the last one has let go.
+pub(crate) struct ResetAll {
+    request: Option<Request<Zloop>>,
+    /// The last errno that a zone has noted, or 0.
+    error: Atomic<i32>,
+}
+
+impl ResetAll {
+    /// Begins to reset all zones, or puts the request where it waits for another one that does.
+    fn run(request: Request<Zloop>) {
+        let common = request.queue_data().common().clone();
+        let request = common.resets().lock().begin(request);
+        if let Some(request) = request {
+            let reset = Self {
+                request: Some(request),
+                error: Atomic::new(0),
+            };
+            // If there is no memory, the request ends with an error: see `drop`.
+            reset.error.store(ENOMEM.to_errno(), Relaxed);
+            if let Ok(reset) = Arc::new(reset, GFP_KERNEL) {
+                reset.error.store(0, Relaxed);
+                reset.post();
+            }
+        }
+    }
+
+    /// Gives every zone its part. They are done by as many tasks as the workqueue has.
+    fn post(self: Arc<Self>) {
+        let Some(request) = &self.request else {
+            return;
+        };
+        for zone in request.queue_data().zones() {
+            if let Zone::Sequential(zone) = zone {
+                if !zone.is_pristine() {
+                    zone.post_reset_all(self.clone(), request.work_queue());
+                }
+            }
+        }
+    }
+
+    /// Notes how a zone's part ended.
+    pub(crate) fn note(&self, result: Result) {
+        if let Err(err) = result {
+            self.error.store(err.to_errno(), Relaxed);
+        }
+    }
+}
+
+impl Drop for ResetAll {
+    fn drop(&mut self) {
+        let Some(request) = self.request.take() else {
+            return;
+        };
+        let next = request.queue_data().common().resets().lock().end();
+        if let Some(next) = next {
+            RequestList::from(next).enqueue();
+        }
+        request.end(match self.error.load(Relaxed) {
+            0 => Status::OK,
+            errno => Error::from_errno(errno).into(),
+        });
+    }
+}
+
+/// The resets of all zones of a device. They are done one after the other, since a zone's mailbox
+/// has room for one.
+#[derive(Default)]
+pub(crate) struct ResetAllQueue {
+    running: bool,
+    waiting: RequestList<Zloop>,
+}
+
+impl ResetAllQueue {
+    /// Gives the request back if it may begin, or else keeps it.
+    fn begin(&mut self, request: Request<Zloop>) -> Option<Request<Zloop>> {
+        if self.running {
+            self.waiting.push_back(request);
+            return None;
+        }
+        self.running = true;
+        Some(request)
+    }
+
+    /// Takes note that one has ended, and gives out one that may try to begin.
+    fn end(&mut self) -> Option<Request<Zloop>> {
+        self.running = false;
+        self.waiting.pop_front()
+    }
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device: zones, and what the block layer asks of them.
+
+use crate::{
+    backing::{
+        DeviceDirectory,
+        ZoneFile, //
+    },
+    changed::ChangedZones,
+    command::{
+        file_io_done,
+        CommandData,
+        ResetAllQueue, //
+    },
+    geometry::Geometry,
+    kernel_ext::{
+        block::{
+            mq::{
+                Command,
+                Disk,
+                FileIoOperations,
+                IdleRequest,
+                Operations,
+                QueueLimits,
+                RequestList,
+                TagSet,
+                UnaddedDisk, //
+            },
+            zoned::{
+                ReportedZone,
+                ZoneCondition,
+                ZoneReport,
+                ZoneType, //
+            },
+            Status,
+        },
+        fs::{
+            FileExt,
+            IoAlignment,
+            OpenFile, //
+        },
+        workqueue::OwnedQueue,
+    },
+    message::MessageLimit,
+    options::{
+        AddOptions,
+        Append,
+        WriteCache, //
+    },
+    refuse, report,
+    sequential::SequentialZone,
+    zone::{
+        Condition,
+        Limits,
+        OpenZones,
+        Slot, //
+    },
+};
+use kernel::{
+    block::{
+        SECTOR_SHIFT,
+        SECTOR_SIZE, //
+    },
+    new_condvar, new_mutex, new_spinlock, new_spinlock_irq,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        CondVar,
+        Mutex,
+        SpinLock,
+        SpinLockIrq, //
+    },
+    workqueue::Queue,
+};
+
+/// The largest request in sectors, and the largest zone append: 1 MiB.
+pub(crate) const MAX_HW_SECTORS: u32 = (1 << 20) >> SECTOR_SHIFT;
+
+/// The open set of a device.
+pub(crate) type OpenSet = OpenZones<KVVec<Slot>>;
+
+/// What the zones of a device have in common.
+#[pin_data]
+pub(crate) struct Common {
+    id: u32,
+    geometry: Geometry,
+    alignment: IoAlignment,
+    messages: MessageLimit,
+    changed: ChangedZones,
+    #[pin]
+    open_zones: SpinLock<OpenSet>,
+    /// Notified when a zone has been repaired, or that was tried.
+    #[pin]
+    repaired: CondVar,
+    #[pin]
+    resets: SpinLockIrq<ResetAllQueue>,
+}
+
+impl Common {
+    fn new(options: &AddOptions<'_>, id: u32, alignment: IoAlignment) -> Result<Arc<Self>> {
+        let geometry = options.geometry;
+        let nr_slots = geometry.nr_seq_zones() as usize;
+        let limits = Limits {
+            max_open: options.max_open_zones,
+            max_active: None,
+        };
+        let slots = KVVec::from_elem(Slot::default(), nr_slots, GFP_KERNEL)?;
+        let open_zones = OpenZones::new(slots, limits).ok_or(EINVAL)?;
+        let changed = ChangedZones::new(geometry.nr_zones())?;
+        Arc::pin_init(
+            pin_init!(Self {
+                id,
+                geometry,
+                alignment,
+                messages: MessageLimit::new(),
+                changed,
+                open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
+                repaired <- new_condvar!("zloop_repaired"),
+                resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The number of the device.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The unit of I/O in bytes.
+    pub(crate) fn block_size(&self) -> u32 {
+        self.alignment.block_size
+    }
+
+    pub(crate) fn messages(&self) -> &MessageLimit {
+        &self.messages
+    }
+
+    /// The zones that were changed since the last flush.
+    pub(crate) fn changed(&self) -> &ChangedZones {
+        &self.changed
+    }
+
+    pub(crate) fn open_zones(&self) -> &SpinLock<OpenSet> {
+        &self.open_zones
+    }
+
+    pub(crate) fn repaired(&self) -> &CondVar {
+        &self.repaired
+    }
+
+    pub(crate) fn resets(&self) -> &SpinLockIrq<ResetAllQueue> {
+        &self.resets
+    }
+}
+
+/// A zone of a device.
+pub(crate) enum Zone {
+    /// Writes may go anywhere; there is nothing but its file.
+    Conventional(Pin<KBox<ZoneFile>>),
+    /// Writes go to the write pointer.
+    Sequential(Arc<SequentialZone>),
+}
+
+impl Zone {
+    pub(crate) fn file(&self) -> &ZoneFile {
+        match self {
+            Self::Conventional(file) => file,
+            Self::Sequential(zone) => &zone.file,
+        }
+    }
+}
+
+/// A device.
+#[pin_data]
+pub(crate) struct Device {
+    common: Arc<Common>,
+    zones: KVVec<Zone>,
+    write_cache: WriteCache,
+    /// Held during a flush. The next one must not end before it: it relies on its work.
+    #[pin]
+    flushing: Mutex<()>,
+}
+
+impl Device {
+    /// Opens or makes the zone files, and shows the disk to user space.
+    pub(crate) fn add(options: &AddOptions<'_>, id: u32) -> Result<(Disk<Zloop>, Arc<Self>)> {
+        let (device, directory) = Self::new(options, id)?;
+        let disk = device.new_disk(options).inspect_err(|err| {
+            refuse!(id, "can't make the disk: {err:?}");
+        })?;
+        disk.revalidate_zones().inspect_err(|err| {
+            refuse!(id, "the block layer does not take the zones: {err:?}");
+        })?;
+        directory.complete()?;
+        let disk = disk.add().inspect_err(|err| {
+            refuse!(id, "can't add the disk: {err:?}");
+        })?;
+        Ok((disk, device))
+    }
+
+    fn new(options: &AddOptions<'_>, id: u32) -> Result<(Arc<Self>, DeviceDirectory)> {
+        let geometry = options.geometry;
+        let mut directory = DeviceDirectory::open(options.base_dir, id, geometry, options.io)?;
+
+        let first = directory.zone_file(0)?;
+        let alignment = first.alignment().inspect_err(|err| {
+            refuse!(
+                id,
+                "can't find out the block size of the zone files: {err:?}"
+            );
+        })?;
+        let capacity = geometry.zone_capacity(geometry.nr_conv_zones());
+        if (capacity << SECTOR_SHIFT) % u64::from(alignment.block_size) != 0 {
+            refuse!(
+                id,
+                "zone_capacity_mb: must be a multiple of the block size, {}",
+                alignment.block_size
+            );
+            return Err(EINVAL);
+        }
+
+        let common = Common::new(options, id, alignment)?;
+        let mut zones = KVVec::with_capacity(geometry.nr_zones() as usize, GFP_KERNEL)?;
+        zones.push(Self::new_zone(&common, &directory, 0, first)?, GFP_KERNEL)?;
+        for number in 1..geometry.nr_zones() {
+            let file = directory.zone_file(number)?;
+            zones.push(
+                Self::new_zone(&common, &directory, number, file)?,
+                GFP_KERNEL,
+            )?;
+        }
+
+        let device = Arc::pin_init(
+            pin_init!(Self {
+                common,
+                zones,
+                write_cache: options.write_cache,
+                flushing <- new_mutex!((), "zloop_flushing"),
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok((device, directory))
+    }
+
+    fn new_zone(
+        common: &Arc<Common>,
+        directory: &DeviceDirectory,
+        number: u32,
+        file: OpenFile,
+    ) -> Result<Zone> {
+        let written = directory.check_length(number, &file, common.block_size())?;
+        Ok(if common.geometry().is_conventional(number) {
+            Zone::Conventional(KBox::pin_init(ZoneFile::new(file), GFP_KERNEL)?)
+        } else {
+            Zone::Sequential(SequentialZone::new(common.clone(), number, file, written)?)
+        })
+    }
+
+    fn new_disk(self: &Arc<Self>, options: &AddOptions<'_>) -> Result<UnaddedDisk<Zloop>> {
+        let geometry = self.common.geometry();
+        let id = self.common.id();
+        let limits = QueueLimits {
+            block_size: self.common.block_size(),
+            max_hw_sectors: MAX_HW_SECTORS,
+            zone_sectors: u32::try_from(geometry.zone_sectors())?,
+            max_zone_append_sectors: match options.append {
+                Append::Emulated => 0,
+                // A zone's mailbox keeps the order in which appends were queued, asked or not.
+                Append::Native | Append::Ordered => MAX_HW_SECTORS,
+            },
+            dma_alignment: self.common.alignment.memory_mask.max(SECTOR_SIZE - 1),
+            max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
+            max_active_zones: 0,
+        };
+        UnaddedDisk::new(
+            fmt!("zloop{id}"),
+            TagSet::new(options.nr_queues, options.queue_depth)?,
+            &limits,
+            geometry.capacity_sectors(),
+            OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,
+            self.clone(),
+        )
+    }
+
+    pub(crate) fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    pub(crate) fn zones(&self) -> &[Zone] {
+        &self.zones
+    }
+
+    /// The zone that a sector of the device is in.
+    pub(crate) fn zone_at(&self, sector: u64) -> Option<&Zone> {
+        let number = self.common.geometry().zone_of(sector)?;
+        self.zones.get(number as usize)
+    }
+
+    /// Makes durable all that was acknowledged; may sleep.
+    pub(crate) fn flush(&self) -> Result {
+        let _flushing = self.flushing.lock();
+        self.common.changed().take_each(|number| {
+            let result = match self.zones.get(number as usize) {
+                Some(Zone::Conventional(file)) => file.get().and_then(|file| file.sync()),
+                Some(Zone::Sequential(zone)) => zone.flush(),
+                None => Ok(()),
+            };
+            result.inspect_err(|err| {
+                report!(self.common, "zone {number}: can't be flushed: {err:?}");
+            })
+        })
+    }
+
+    /// Closes all files, after the disk was removed; may sleep.
+    pub(crate) fn close(&self) {
+        for (zone, number) in self.zones.iter().zip(0u32..) {
+            if let (WriteCache::DiscardUnflushed, Zone::Sequential(zone)) = (self.write_cache, zone)
+            {
+                if let Err(err) = zone.discard_unflushed() {
+                    report!(
+                        self.common,
+                        "zone {number}: can't discard what was not flushed: {err:?}"
+                    );
+                }
+            }
+            zone.file().close();
+        }
+    }
+
+    fn report_zone(&self, number: u32, zone: &Zone, queue: &Queue) -> ReportedZone {
+        let geometry = self.common.geometry();
+        let start = geometry.zone_start(number);
+        let (zone_type, condition, wp) = match zone {
+            Zone::Conventional(_) => (ZoneType::Conventional, ZoneCondition::NotWritePointer, None),
+            Zone::Sequential(zone) => {
+                let snapshot = zone.snapshot(queue);
+                let (condition, has_wp) = match snapshot.condition {
+                    Condition::Empty => (ZoneCondition::Empty, true),
+                    Condition::ImplicitOpen => (ZoneCondition::ImplicitOpen, true),
+                    Condition::ExplicitOpen => (ZoneCondition::ExplicitOpen, true),
+                    Condition::Closed => (ZoneCondition::Closed, true),
+                    Condition::Full => (ZoneCondition::Full, false),
+                    Condition::ReadOnly => (ZoneCondition::ReadOnly, false),
+                    Condition::Offline => (ZoneCondition::Offline, false),
+                };
+                // OVERFLOW: The write pointer is within the zone, and the zone within the device.
+                let wp = has_wp.then_some(start + snapshot.write_pointer);
+                (ZoneType::SequentialWriteRequired, condition, wp)
+            }
+        };
+        ReportedZone {
+            start,
+            len: geometry.zone_len(number),
+            capacity: geometry.zone_capacity(number),
+            wp,
+            zone_type,
+            condition,
+        }
+    }
+}
+
+/// The block device driver.
+pub(crate) struct Zloop;
+
+#[vtable]
+impl Operations for Zloop {
+    type QueueData = Arc<Device>;
+    type RequestData = CommandData;
+
+    fn new_request_data() -> impl PinInit<CommandData> {
+        CommandData::new()
+    }
+
+    fn queue_rq(device: ArcBorrow<'_, Device>, request: IdleRequest<Self>) -> Result<(), Status> {
+        let command = request.command();
+        let zone = device.zone_at(request.sector());
+        let request = request.start();
+        match (command, zone) {
+            (Some(Command::Flush | Command::ZoneResetAll), _)
+            | (Some(Command::Read), Some(_))
+            | (Some(Command::Write), Some(Zone::Conventional(_))) => {
+                RequestList::from(request).enqueue();
+            }
+            (Some(_), Some(Zone::Sequential(zone))) => zone.post(request),
+            // An append to a conventional zone gets here: the block layer does not look at that.
+            (Some(_), Some(Zone::Conventional(_))) => request.end(Status::IOERR),
+            (Some(_), None) => request.end(Status::IOERR),
+            (None, _) => request.end(Status::NOTSUPP),
+        }
+        Ok(())
+    }
+
+    fn report_zones(
+        device: ArcBorrow<'_, Device>,
+        queue: &Queue,
+        sector: u64,
+        nr: u32,
+        report: &mut ZoneReport<'_>,
+    ) -> Result {
+        let Some(first) = device.common.geometry().zone_of(sector) else {
+            return Ok(());
+        };
+        let zones = device.zones.get(first as usize..).unwrap_or_default();
+        for (zone, number) in zones.iter().zip(first..).take(nr as usize) {
+            report.push(device.report_zone(number, zone, queue))?;
+        }
+        Ok(())
+    }
+}
+
+impl FileIoOperations for Zloop {
+    fn file_io_done(requests: RequestList<Self>, result: Result<u32>) {
+        file_io_done(requests, result);
+    }
+}

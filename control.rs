@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/zloop-control`: adding and removing devices.
+//!
+//! The registry knows which device numbers are in use. A number is taken before a device is made
+//! and given up after it has been removed; in between the registry is not locked, since both can
+//! take long, and a device can be opened as soon as it is there.
+
+use crate::{
+    device::{
+        Device,
+        Zloop, //
+    },
+    kernel_ext::{
+        block::mq::Disk,
+        fmt::Shown,
+        miscdevice::{
+            SharedMiscDevice,
+            SharedRegistration, //
+        },
+    },
+    options::{
+        AddOptions,
+        Append,
+        Command,
+        Errno,
+        IoMode,
+        SYNTAX, //
+    },
+    refuse,
+};
+use core::mem::replace;
+use kernel::{
+    block::SECTOR_SHIFT,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    types::ScopeGuard,
+};
+
+/// The control device, while the module is loaded.
+#[pin_data]
+pub(crate) struct Control {
+    #[pin]
+    registration: SharedRegistration<Registry>,
+}
+
+impl Control {
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            registration <- {
+                let registry = Arc::pin_init(Registry::new(), GFP_KERNEL)?;
+                SharedRegistration::register(c"zloop-control", registry)
+            },
+        })
+    }
+}
+
+/// All devices.
+#[pin_data]
+struct Registry {
+    #[pin]
+    devices: Mutex<KVec<Entry>>,
+}
+
+/// A device number in use.
+struct Entry {
+    id: u32,
+    state: State,
+}
+
+/// What a device number is used for.
+enum State {
+    /// A device is being made.
+    Adding,
+    /// A device is there.
+    Live(Disk<Zloop>, Arc<Device>),
+    /// A device is being removed.
+    Removing,
+}
+
+impl Registry {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            devices <- new_mutex!(KVec::new(), "zloop_devices"),
+        })
+    }
+
+    /// Carries out a command.
+    fn command(&self, text: &[u8]) -> Result {
+        match Command::parse(text) {
+            Ok(Command::Add(options)) => self.add(&options),
+            Ok(Command::Remove { id }) => self.remove(id),
+            Err(err) => {
+                let errno = match err.errno() {
+                    Errno::Inval => EINVAL,
+                    Errno::NoDev => ENODEV,
+                };
+                pr_err!("{}\n", Shown(err));
+                Err(errno)
+            }
+        }
+    }
+
+    fn add(&self, options: &AddOptions<'_>) -> Result {
+        let id = self.take_id(options.id)?;
+        let given_up = ScopeGuard::new(|| self.give_up_id(id));
+        let (disk, device) = Device::add(options, id)?;
+
+        let common = device.common();
+        let geometry = common.geometry();
+        let io = match options.io {
+            IoMode::Direct => "direct",
+            IoMode::Buffered => "buffered",
+        };
+        let append = match options.append {
+            Append::Emulated => "emulated",
+            Append::Native => "native",
+            Append::Ordered => "ordered native",
+        };
+        pr_info!(
+            "zloop{id}: {} zones of {} MiB, {} B block size, {io} I/O, {append} zone append\n",
+            geometry.nr_zones(),
+            geometry.zone_sectors() >> (20 - SECTOR_SHIFT),
+            common.block_size()
+        );
+        self.set_state(id, State::Live(disk, device));
+        given_up.dismiss();
+        Ok(())
+    }
+
+    fn remove(&self, id: u32) -> Result {
+        let live = {
+            let mut devices = self.devices.lock();
+            match devices.iter_mut().find(|entry| entry.id == id) {
+                Some(Entry { state, .. }) => match replace(state, State::Removing) {
+                    State::Live(disk, device) => Ok((disk, device)),
+                    other => {
+                        // The errnos are the C driver's.
+                        let busy = match other {
+                            State::Adding => ("is being added", ENODEV),
+                            _ => ("is being removed", EINVAL),
+                        };
+                        *state = other;
+                        Err(busy)
+                    }
+                },
+                None => Err(("no such device", ENODEV)),
+            }
+        };
+        let (disk, device) = live.map_err(|(why, errno)| {
+            refuse!(id, "can't be removed: {why}");
+            errno
+        })?;
+        if let Err((disk, err)) = disk.remove() {
+            refuse!(
+                id,
+                "can't be removed: it is mounted, or held by another user: {err:?}"
+            );
+            self.set_state(id, State::Live(disk, device));
+            return Err(err);
+        }
+        device.close();
+        drop(device);
+        pr_info!("zloop{id}: removed\n");
+        self.give_up_id(id);
+        Ok(())
+    }
+
+    /// Takes a number for a new device: the one that is wanted, or the first one that is free.
+    fn take_id(&self, wanted: Option<u32>) -> Result<u32> {
+        let mut devices = self.devices.lock();
+        let taken = |id| devices.iter().any(|entry| entry.id == id);
+        let id = match wanted {
+            Some(id) if taken(id) => {
+                refuse!(id, "id={id}: there is such a device");
+                return Err(EEXIST);
+            }
+            Some(id) => id,
+            None => (0..).find(|&id| !taken(id)).ok_or(ENOSPC)?,
+        };
+        let state = State::Adding;
+        devices.push(Entry { id, state }, GFP_KERNEL)?;
+        Ok(id)
+    }
+
+    fn give_up_id(&self, id: u32) {
+        self.devices.lock().retain(|entry| entry.id != id);
+    }
+
+    fn set_state(&self, id: u32, state: State) {
+        let mut devices = self.devices.lock();
+        if let Some(entry) = devices.iter_mut().find(|entry| entry.id == id) {
+            entry.state = state;
+        }
+    }
+}
+
+impl SharedMiscDevice for Registry {
+    fn read(&self, position: &mut i64, dest: &mut IovIterDest<'_>) -> Result<usize> {
+        dest.simple_read_from_buffer(position, SYNTAX.as_bytes())
+    }
+
+    fn write(&self, source: &mut IovIterSource<'_>) -> Result<usize> {
+        let len = source.len();
+        if len > PAGE_SIZE {
+            pr_err!("a command of {len} bytes: must be at most {PAGE_SIZE}\n");
+            // The C driver's errno.
+            return Err(ENOMEM);
+        }
+        let mut text = KVec::with_capacity(len, GFP_KERNEL)?;
+        if source.copy_from_iter_vec(&mut text, GFP_KERNEL)? != len {
+            return Err(EFAULT);
+        }
+        self.command(&text)?;
+        Ok(len)
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Zoned loop block device.
+//!
+//! A host-managed zoned disk made of one plain file per zone. It is added and removed by commands
+//! that are written to `/dev/zloop-control`, and it takes over a device of the C driver as it is,
+//! and the other way round.
+//!
+//! How a request travels:
+//!
+//! ```text
+//!   device.rs      queue_rq: which zone, and what kind of request?
+//!                     |                                   |
+//!                 reads, writes to              all that changes a sequential zone
+//!                 conventional zones, flush               |
+//!                     |                                   v
+//!   command.rs     its own work item           sequential.rs  the zone's mailbox: one at a time
+//!                     |                                   |         zone.rs: is it allowed?
+//!                     +----------------+------------------+
+//!                                      v
+//!   backing.rs                     the zone's file
+//! ```
+//!
+//! `options.rs`, `geometry.rs` and `zone.rs` are the rules: they know no kernel type and are tested
+//! on their own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
+//!
+//! Lock order, outermost first. The first two may be held across I/O, the others never:
+//!
+//! 1. the registry of devices (`control.rs`); it is not held while a device is made or removed
+//! 2. the flush lock of a device
+//! 3. a sequential zone's state; never those of two zones
+//! 4. the open set of a device
+//! 5. a zone's mailbox; taken by completions, so interrupts are off
+
+#[deny(unsafe_code)]
+mod backing;
+#[deny(unsafe_code)]
+mod changed;
+#[deny(unsafe_code)]
+mod command;
+#[deny(unsafe_code)]
+mod control;
+#[deny(unsafe_code)]
+mod device;
+#[deny(unsafe_code)]
+mod geometry;
+mod kernel_ext;
+#[deny(unsafe_code)]
+mod message;
+#[deny(unsafe_code)]
+mod options;
+#[deny(unsafe_code)]
+mod sequential;
+#[deny(unsafe_code)]
+mod zone;
+
+use kernel::prelude::*;
+
+module! {
+    type: Zloop,
+    name: "zloop",
+    authors: ["The zloop developers"],
+    description: "Zoned loop block device",
+    license: "GPL",
+}
+
+/// The module: what is there while it is loaded.
+#[pin_data]
+struct Zloop {
+    #[pin]
+    control: control::Control,
+}
+
+impl kernel::InPlaceModule for Zloop {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            control <- control::Control::new(),
+        })
+    }
+}

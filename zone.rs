@@ -530,20 +530,21 @@ impl<S: Slots> OpenZones<S> {
     /// Closing an implicitly open zone always frees an open slot, and an active one only if
     /// nothing was written to it.
     fn make_room(&mut self, share: Share) -> Result<(), Refusal> {
-        let victim = match self.limits.max_open {
-            Some(max) if self.open >= max.get() => {
-                Some(self.oldest.index().ok_or(Refusal::TooManyOpen)?)
-            }
-            _ => None,
-        };
+        let no_room = self
+            .limits
+            .max_open
+            .is_some_and(|max| self.open >= max.get());
+        let victim = self.oldest.index().filter(|_| no_room);
         if let (Share::None, Some(max)) = (share, self.limits.max_active) {
             let freed = victim.is_some_and(|v| self.slot(v).data == Data::Nothing);
             if self.active.saturating_sub(u32::from(freed)) >= max.get() {
                 return Err(Refusal::TooManyActive);
             }
         }
-        if let Some(victim) = victim {
-            self.close(victim);
+        match victim {
+            Some(victim) => self.close(victim),
+            None if no_room => return Err(Refusal::TooManyOpen),
+            None => {}
         }
         Ok(())
     }

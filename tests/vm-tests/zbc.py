@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Zone commands and direct I/O on a zoned block device.
+
+As a library (`from zbc import *`) and as a command:
+
+    zbc.py DEVICE report [SECTOR [COUNT]]
+    zbc.py DEVICE write SECTOR SECTORS [SEED]
+    zbc.py DEVICE check SECTOR SECTORS [SEED|zero]
+    zbc.py DEVICE open|close|finish|reset SECTOR [SECTORS]
+    zbc.py DEVICE reset-all
+    zbc.py DEVICE flush
+
+Sectors have 512 bytes. A failure prints the name of the errno. What `write`
+writes depends on the sector and the seed alone, so that data that moved, was
+lost or came twice is found.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import random
+import struct
+import sys
+import threading
+import time
+
+SECTOR = 512
+MIB = 2048  # sectors
+INVALID = 2**64 - 1  # the write pointer of a zone that has none
+
+BLKREPORTZONE = 0xC0101282
+BLKRESETZONE = 0x40101283
+BLKOPENZONE = 0x40101286
+BLKCLOSEZONE = 0x40101287
+BLKFINISHZONE = 0x40101288
+BLKREPORTZONEV2 = 0xC010128E
+BLKGETZONESZ = 0x80041284
+BLKGETNRZONES = 0x80041285
+BLKFLSBUF = 0x1261
+
+REP_CAPACITY = 1
+REP_CACHED = 1 << 31
+
+CONDITIONS = {0: "NWP", 1: "E", 2: "IO", 3: "EO", 4: "C", 13: "RO", 14: "F", 15: "OFF", 255: "ACTIVE"}
+TYPES = {1: "conv", 2: "seq", 3: "pref"}
+
+
+class Zone:
+    """One zone of a report. `wp` and `cap` are relative to the zone's start; `wp` is None if it is invalid."""
+
+    def __init__(self, raw):
+        self.start, self.len, wp, kind, cond, _, self.reset, _, self.cap = struct.unpack_from("<QQQBBBB4sQ", raw)
+        self.type = TYPES[kind]
+        self.cond = CONDITIONS[cond]
+        self.raw_wp = wp
+        self.wp = None if wp == INVALID else wp - self.start
+
+    def key(self):
+        return (self.start, self.len, self.type, self.cond, self.wp, self.cap)
+
+    def __eq__(self, other):
+        return self.key() == other.key()
+
+    def __repr__(self):
+        return f"[{self.start}+{self.len} {self.type} {self.cond} wp {self.wp} cap {self.cap}]"
+
+
+def pattern(sector, count, seed=1):
+    """The data of these sectors."""
+    return b"".join(struct.pack("<QQ", s, seed) * 32 for s in range(sector, sector + count))
+
+
+class Dev:
+    def __init__(self, path, flags=os.O_RDWR | os.O_DIRECT):
+        self.path = path
+        self.fd = os.open(path, flags)
+        self.lock = threading.Lock()
+        self.buffers = {}
+
+    def close_fd(self):
+        os.close(self.fd)
+
+    def ioctl_range(self, cmd, sector, count):
+        fcntl.ioctl(self.fd, cmd, struct.pack("<QQ", sector, count))
+
+    # Reports.
+
+    def report(self, sector=0, count=4096, cmd=BLKREPORTZONE, flags=0):
+        buf = bytearray(16 + 64 * count)
+        struct.pack_into("<QII", buf, 0, sector, count, flags)
+        fcntl.ioctl(self.fd, cmd, buf)
+        _, n, self.report_flags = struct.unpack_from("<QII", buf)
+        return [Zone(buf[16 + 64 * i : 80 + 64 * i]) for i in range(n)]
+
+    def cached(self, sector=0, count=4096):
+        return self.report(sector, count, BLKREPORTZONEV2, REP_CACHED)
+
+    def zones(self):
+        return self.report()
+
+    def zone(self, nr):
+        return self.report(nr * self.zone_size(), 1)[0]
+
+    def zone_size(self):
+        if not hasattr(self, "_zone_size"):
+            self._zone_size = struct.unpack("<I", fcntl.ioctl(self.fd, BLKGETZONESZ, b"\0" * 4))[0]
+        return self._zone_size
+
+    def nr_zones(self):
+        return struct.unpack("<I", fcntl.ioctl(self.fd, BLKGETNRZONES, b"\0" * 4))[0]
+
+    # Zone commands, on `count` zones from zone `nr` on.
+
+    def zone_cmd(self, cmd, nr, count=1):
+        z = self.zone_size()
+        self.ioctl_range(cmd, nr * z, count * z)
+
+    def open(self, nr, count=1):
+        self.zone_cmd(BLKOPENZONE, nr, count)
+
+    def close(self, nr, count=1):
+        self.zone_cmd(BLKCLOSEZONE, nr, count)
+
+    def finish(self, nr, count=1):
+        self.zone_cmd(BLKFINISHZONE, nr, count)
+
+    def reset(self, nr, count=1):
+        self.zone_cmd(BLKRESETZONE, nr, count)
+
+    def reset_all(self):
+        """One REQ_OP_ZONE_RESET_ALL, for that is what the whole range becomes."""
+        self.zone_cmd(BLKRESETZONE, 0, self.nr_zones())
+
+    # Data.
+
+    def buffer(self, size):
+        """Page-aligned memory, one per thread and size."""
+        key = (threading.get_ident(), size)
+        with self.lock:
+            if key not in self.buffers:
+                self.buffers[key] = mmap.mmap(-1, size)
+            return self.buffers[key]
+
+    def pwrite(self, sector, data):
+        buf = self.buffer(len(data))
+        buf[:] = data
+        n = os.pwritev(self.fd, [buf], sector * SECTOR)
+        if n != len(data):
+            raise AssertionError(f"short write at {sector}: {n} of {len(data)}")
+
+    def pread(self, sector, count):
+        buf = self.buffer(count * SECTOR)
+        n = os.preadv(self.fd, [buf], sector * SECTOR)
+        if n != len(buf):
+            raise AssertionError(f"short read at {sector}: {n} of {len(buf)}")
+        return buf[:]
+
+    def write(self, sector, count, seed=1):
+        self.pwrite(sector, pattern(sector, count, seed))
+
+    def check(self, sector, count, seed=1):
+        """These sectors hold what was written with that seed, or zeros if the seed is None."""
+        step = 2048
+        for at in range(sector, sector + count, step):
+            n = min(step, sector + count - at)
+            got = self.pread(at, n)
+            want = bytes(n * SECTOR) if seed is None else pattern(at, n, seed)
+            if got != want:
+                bad = next(i for i in range(n) if got[i * SECTOR : (i + 1) * SECTOR] != want[i * SECTOR : (i + 1) * SECTOR])
+                where = struct.unpack_from("<QQ", got, bad * SECTOR)
+                raise AssertionError(f"wrong data in sector {at + bad}: there is sector, seed {where}, want seed {seed}")
+
+    # The same within a zone.
+
+    def zwrite(self, nr, offset, count, seed=1):
+        self.write(nr * self.zone_size() + offset, count, seed)
+
+    def zcheck(self, nr, offset, count, seed=1):
+        self.check(nr * self.zone_size() + offset, count, seed)
+
+    def append(self, nr, count, seed=1):
+        """Write at the write pointer."""
+        self.zwrite(nr, self.zone(nr).wp, count, seed)
+
+    def flush(self):
+        os.fsync(self.fd)
+
+
+def eq(got, want, what=""):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
+
+
+def fails(want, fn, *args, **kw):
+    """The call fails with this errno, given by name ("A|B": any of them)."""
+    try:
+        fn(*args, **kw)
+    except OSError as e:
+        name = errno.errorcode[e.errno]
+        if name not in want.split("|"):
+            raise AssertionError(f"{fn.__name__}{args}: {name}, want {want}") from e
+        return name
+    raise AssertionError(f"{fn.__name__}{args}: succeeded, want {want}")
+
+
+def refused(dev, want, fn, *args, **kw):
+    """The call fails with this errno and changes no zone."""
+    before = dev.zones()
+    fails(want, fn, *args, **kw)
+    after = dev.zones()
+    if before != after:
+        diff = [(b, a) for b, a in zip(before, after) if b != a]
+        raise AssertionError(f"{fn.__name__}{args} was refused ({want}) but changed {diff}")
+
+
+def cond(dev, nr, want, wp="any"):
+    """Zone `nr` is in this condition, at this write pointer."""
+    z = dev.zone(nr)
+    eq(z.cond, want, f"condition of zone {nr} {z}")
+    if wp != "any":
+        eq(z.wp, wp, f"write pointer of zone {nr} {z}")
+
+
+def control(command):
+    """Write a command to the control device."""
+    fd = os.open("/dev/zloop-control", os.O_WRONLY)
+    try:
+        os.write(fd, command.encode())
+    finally:
+        os.close(fd)
+
+
+def main(path, op, *args):
+    dev = Dev(path)
+    nums = [int(a, 0) for a in args if a != "zero"]
+    if op == "report":
+        for nr, z in enumerate(dev.report(*nums)):
+            print(nr, z.start, z.len, z.type, z.cond, "-" if z.wp is None else z.wp, z.cap)
+    elif op == "write":
+        dev.write(*nums)
+    elif op == "check":
+        dev.check(*nums, **({"seed": None} if "zero" in args else {}))
+    elif op == "flush":
+        dev.flush()
+    elif op == "reset-all":
+        dev.reset_all()
+    else:
+        cmd = {"open": BLKOPENZONE, "close": BLKCLOSEZONE, "finish": BLKFINISHZONE, "reset": BLKRESETZONE}[op]
+        dev.ioctl_range(cmd, nums[0], nums[1] if len(nums) > 1 else dev.zone_size())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except OSError as e:
+        sys.exit(errno.errorcode[e.errno])

@@ -243,9 +243,10 @@ impl SequentialZone {
 
     /// Whether a reset would find nothing to do.
     pub(crate) fn is_pristine(&self) -> bool {
-        let (mailbox, state) = (self.mailbox.lock().medium, self.state.lock());
+        let medium = self.mailbox.lock().medium;
+        let state = self.state.lock();
         let set = self.common.open_zones().lock();
-        mailbox == Medium::Known && state.zone.condition(&set) == Condition::Empty
+        medium == Medium::Known && state.zone.condition(&set) == Condition::Empty
     }
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.

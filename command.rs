@@ -25,8 +25,8 @@ use crate::{
         },
         mm::BlockIoScope, //
     },
+    mailbox::Ended,
     report,
-    sequential::Done,
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -137,8 +137,8 @@ pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>
         }
     });
     match done {
-        Some(Done::End) => return requests.end(Status::OK),
-        Some(Done::Attend) => return requests.enqueue(),
+        Some(Ended::Well(_)) => return requests.end(Status::OK),
+        Some(Ended::Attend) => return requests.enqueue(),
         None => {}
     }
     // All others are submitted one by one.

@@ -2,22 +2,9 @@
 
 //! A sequential zone at work.
 //!
-//! Everything that changes a sequential zone goes through its mailbox, a first-in-first-out queue,
-//! and is done by one *drainer* at a time. So two commands on a zone always end as if one had come
-//! after the other, and appends keep their order. What piles up while a write is under way leaves
-//! as one larger write. The [`Stage`] says who may do something:
-//!
-//! ```text
-//!             something is posted          a write is submitted
-//!      Idle ----------------------> Draining ----------------------> Writing
-//!       ^                            |    ^                             |
-//!       |      nothing is left       |    |  it failed, or filled the   |
-//!       +----------------------------+    |  zone: it is looked at      |
-//!       |                                 |  where sleeping is allowed  v
-//!       |                                 +----------------------- Attending
-//!       |                it succeeded                                   ^
-//!       +---------------------------------------------------------------+
-//! ```
+//! Everything that changes a sequential zone goes through its [`Mailbox`], and is done by one
+//! *drainer* at a time. So two commands on a zone always end as if one had come after the other,
+//! and appends keep their order.
 //!
 //! The write pointer, in the zone's [`State`], moves when sectors are handed out, before they are
 //! written; so it is never behind what is under way. The state is locked to look things up and to
@@ -55,6 +42,13 @@ use crate::{
         },
         mm::BlockIoScope, //
     },
+    mailbox::{
+        Ended,
+        Extent,
+        Job,
+        Mailbox,
+        Medium, //
+    },
     report,
     zone::{
         Condition,
@@ -67,7 +61,6 @@ use crate::{
         Zone, //
     },
 };
-use core::mem::replace;
 use kernel::{
     block::SECTOR_SHIFT,
     impl_has_work, new_mutex, new_spinlock_irq, new_work,
@@ -88,9 +81,6 @@ use kernel::{
         WorkItem, //
     },
 };
-
-/// The most that is written at once, in sectors. A single request is not larger either.
-const MAX_BATCH_SECTORS: u64 = crate::device::MAX_HW_SECTORS as u64;
 
 /// A sequential zone of a device.
 #[pin_data]
@@ -121,60 +111,6 @@ struct State {
     flushed: u64,
     /// Counts the resets, so that a flush can tell whether there was one while it went on.
     resets: u64,
-}
-
-/// What is to be done, and who does it.
-struct Mailbox {
-    queue: RequestList<Zloop>,
-    /// So many requests at the front of the queue were in a write that failed. They are written one
-    /// by one, so that only those fail that have to.
-    singles: usize,
-    reset_all: Option<Arc<ResetAll>>,
-    medium: Medium,
-    stage: Stage,
-}
-
-/// Whether the end of the zone's file is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Medium {
-    /// It is where the write pointer is, or a write is under way.
-    Known,
-    /// A write has failed; it is to be looked up.
-    Stale,
-    /// It was looked up without success. It will be again when something is asked of the zone.
-    Failed,
-}
-
-/// Who may take something out of the mailbox.
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// Whoever comes.
-    Idle,
-    /// The drainer, which is at it.
-    Draining,
-    /// Nobody: a write is under way.
-    Writing(Extent),
-    /// The one who looks at a write that has ended with this result.
-    Attending(Extent, Result<u32>),
-}
-
-/// The sectors of the zone that a write is for.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    start: u64,
-    end: u64,
-}
-
-/// What the drainer does next.
-enum Job {
-    /// Look up where the file ends.
-    Repair,
-    /// Take part in a reset of all zones.
-    ResetAll(Arc<ResetAll>),
-    /// Write these, which are writes that follow one another, or appends.
-    Write(RequestList<Zloop>),
-    /// Carry out a command for the zone, or a read that found too little.
-    Single(Request<Zloop>),
 }
 
 /// What the drainer does after a job.
@@ -220,16 +156,7 @@ impl SequentialZone {
                 file <- ZoneFile::new(file),
                 written: Atomic::new(written),
                 state <- new_mutex!(state, "zloop_zone"),
-                mailbox <- new_spinlock_irq!(
-                    Mailbox {
-                        queue: RequestList::default(),
-                        singles: 0,
-                        reset_all: None,
-                        medium: Medium::Known,
-                        stage: Stage::Idle,
-                    },
-                    "zloop_mailbox"
-                ),
+                mailbox <- new_spinlock_irq!(Mailbox::new(), "zloop_mailbox"),
                 work <- new_work!("zloop_zone"),
             }),
             GFP_KERNEL,
@@ -243,7 +170,7 @@ impl SequentialZone {
 
     /// Whether a reset would find nothing to do.
     pub(crate) fn is_pristine(&self) -> bool {
-        let medium = self.mailbox.lock().medium;
+        let medium = self.mailbox.lock().medium();
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
         medium == Medium::Known && state.zone.condition(&set) == Condition::Empty
@@ -253,7 +180,7 @@ impl SequentialZone {
     pub(crate) fn snapshot(self: &Arc<Self>, queue: &Queue) -> Snapshot {
         let mut mailbox = self.mailbox.lock();
         mailbox.look_again();
-        while mailbox.medium == Medium::Stale {
+        while mailbox.medium() == Medium::Stale {
             self.wake(&mailbox, queue);
             self.common.repaired().wait(&mut mailbox);
         }
@@ -270,26 +197,22 @@ impl SequentialZone {
     /// Posts a request. Any context.
     pub(crate) fn post(self: &Arc<Self>, request: Request<Zloop>) {
         let mut mailbox = self.mailbox.lock();
-        mailbox.look_again();
-        mailbox.queue.push_back(request);
-        if let Some(first) = mailbox.queue.front() {
-            self.wake(&mailbox, first.work_queue());
-        }
+        mailbox.post(request);
+        mailbox.work_queue(|queue| self.wake(&mailbox, queue));
     }
 
     /// Posts the zone's part of a reset of all zones. Any context.
     pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, queue: &Queue) {
         let mut mailbox = self.mailbox.lock();
-        mailbox.look_again();
-        mailbox.reset_all = Some(reset);
+        mailbox.post_reset_all(reset);
         self.wake(&mailbox, queue);
     }
 
-    /// Has a drainer come if there is none.
+    /// Has a drainer come if one is wanted.
     ///
     /// While the mailbox is locked and has a request in it, the disk and its queue can't go away.
     fn wake(self: &Arc<Self>, mailbox: &Mailbox, queue: &Queue) {
-        if let Stage::Idle = mailbox.stage {
+        if mailbox.wants_drainer() {
             // It may be queued already, which is as good.
             let _ = queue.enqueue(self.clone());
         }
@@ -297,50 +220,29 @@ impl SequentialZone {
 
     /// Takes note of the end of a write. Any context.
     ///
-    /// On success the requests may be ended. Else they are to be given to [`Self::attend`], in
-    /// process context.
-    pub(crate) fn write_done(self: &Arc<Self>, result: Result<u32>, queue: &Queue) -> Done {
+    /// Unless it ended well, the requests are to be given to [`Self::attend`].
+    pub(crate) fn write_done(self: &Arc<Self>, result: Result<u32>, queue: &Queue) -> Ended {
         let mut mailbox = self.mailbox.lock();
-        let Stage::Writing(extent) = mailbox.stage else {
-            return Done::Attend;
-        };
-        let full = extent.end == self.common.geometry().zone_capacity(self.number);
-        let expected = extent.end.saturating_sub(extent.start) << SECTOR_SHIFT;
-        match result {
-            Ok(bytes) if u64::from(bytes) == expected && !full => {
-                self.written.store(extent.end, Release);
-                self.common.changed().mark(self.number);
-                mailbox.stage = Stage::Idle;
-                if mailbox.has_work() {
-                    self.wake(&mailbox, queue);
-                }
-                Done::End
-            }
-            result => {
-                mailbox.stage = Stage::Attending(extent, result);
-                Done::Attend
-            }
+        let ended = mailbox.end_write(result, self.capacity());
+        if let Ended::Well(extent) = ended {
+            self.written.store(extent.end, Release);
+            self.common.changed().mark(self.number);
+            self.wake(&mailbox, queue);
         }
+        ended
     }
 
     /// Looks at a write that failed or filled the zone, and goes on with what is in the mailbox.
-    pub(crate) fn attend(self: &Arc<Self>, requests: RequestList<Zloop>) {
-        let (extent, result) = {
-            let mut mailbox = self.mailbox.lock();
-            match replace(&mut mailbox.stage, Stage::Draining) {
-                Stage::Attending(extent, result) => (extent, result),
-                // Nobody else attends; it would be a write that nobody has submitted.
-                stage => {
-                    mailbox.stage = stage;
-                    drop(mailbox);
-                    return requests.end(Status::IOERR);
-                }
-            }
+    /// May sleep.
+    pub(crate) fn attend(&self, requests: RequestList<Zloop>) {
+        let attended = self.mailbox.lock().attend();
+        let Some((extent, result)) = attended else {
+            // It would be a write that nobody has submitted.
+            return requests.end(Status::IOERR);
         };
         self.common.changed().mark(self.number);
-        let expected = extent.end.saturating_sub(extent.start) << SECTOR_SHIFT;
         match result {
-            Ok(bytes) if u64::from(bytes) == expected => {
+            Ok(bytes) if extent.is_covered_by(bytes) => {
                 self.written.store(extent.end, Release);
                 {
                     let mut state = self.state.lock();
@@ -355,12 +257,8 @@ impl SequentialZone {
 
     /// Undoes a write that failed. If it was for several requests they are tried one by one.
     fn write_failed(&self, requests: RequestList<Zloop>, extent: Extent, err: Error) {
-        let nr_requests = requests.len();
-        if nr_requests > 1 && self.take_back(extent.start).is_ok() {
-            let mut mailbox = self.mailbox.lock();
-            mailbox.queue.prepend(requests);
-            mailbox.singles = mailbox.singles.saturating_add(nr_requests);
-            return;
+        if requests.len() > 1 && self.take_back(extent.start).is_ok() {
+            return self.mailbox.lock().post_singles(requests);
         }
         report!(
             self.common,
@@ -369,7 +267,7 @@ impl SequentialZone {
             extent.start,
             extent.end
         );
-        self.mailbox.lock().medium = Medium::Stale;
+        self.mailbox.lock().set_medium(Medium::Stale);
         requests.end(err.into());
     }
 
@@ -392,15 +290,9 @@ impl SequentialZone {
     /// Does what is in the mailbox. The caller is the drainer.
     fn drain(&self) {
         loop {
-            let job = {
-                let mut mailbox = self.mailbox.lock();
-                match mailbox.next_job() {
-                    Some(job) => job,
-                    None => {
-                        mailbox.stage = Stage::Idle;
-                        return;
-                    }
-                }
+            let job = self.mailbox.lock().next_job();
+            let Some(job) = job else {
+                return;
             };
             let next = match job {
                 Job::Repair => {
@@ -456,17 +348,18 @@ impl SequentialZone {
             return Next::Job;
         };
 
-        self.mailbox.lock().stage = Stage::Writing(extent);
         match self.file.get() {
-            // Whoever ends the write is the one who goes on.
-            Ok(file) => allowed.submit(file, extent.start << SECTOR_SHIFT, Direction::Write),
+            Ok(file) => {
+                // Whoever ends the write is the one who goes on.
+                self.mailbox.lock().begin_write(extent);
+                allowed.submit(file, extent.start << SECTOR_SHIFT, Direction::Write);
+                Next::Wait
+            }
             Err(err) => {
-                self.mailbox.lock().stage = Stage::Draining;
                 self.write_failed(allowed, extent, err);
-                return Next::Job;
+                Next::Job
             }
         }
-        Next::Wait
     }
 
     /// Ends a request that is refused.
@@ -545,7 +438,7 @@ impl SequentialZone {
                 state.zone.not_finished(&mut set, previous);
                 drop(set);
                 drop(state);
-                self.mailbox.lock().medium = Medium::Stale;
+                self.mailbox.lock().set_medium(Medium::Stale);
                 Err(Trouble::Medium(err))
             }
         }
@@ -561,7 +454,7 @@ impl SequentialZone {
                 file.sync()
             });
             if let Err(err) = emptied {
-                self.mailbox.lock().medium = Medium::Stale;
+                self.mailbox.lock().set_medium(Medium::Stale);
                 return Err(Trouble::Medium(err));
             }
         }
@@ -598,7 +491,7 @@ impl SequentialZone {
                 RequestList::from(request).submit(file, offset << SECTOR_SHIFT, Direction::Read);
             }
             _ => {
-                self.mailbox.lock().medium = Medium::Stale;
+                self.mailbox.lock().set_medium(Medium::Stale);
                 request.end(Status::IOERR);
             }
         }
@@ -622,7 +515,7 @@ impl SequentialZone {
         };
         drop(set);
         drop(state);
-        self.mailbox.lock().medium = medium;
+        self.mailbox.lock().set_medium(medium);
         self.common.repaired().notify_all();
     }
 
@@ -696,25 +589,12 @@ impl WorkItem for SequentialZone {
 
     fn run(this: Arc<Self>) {
         let _scope = BlockIoScope::enter();
-        {
-            let mut mailbox = this.mailbox.lock();
-            let Stage::Idle = mailbox.stage else {
-                // Whoever is at it will find what this was queued for.
-                return;
-            };
-            mailbox.stage = Stage::Draining;
+        // If somebody else has the turn, they will find what this was queued for.
+        let drainer = this.mailbox.lock().begin_drain();
+        if drainer {
+            this.drain();
         }
-        this.drain();
     }
-}
-
-/// What is to be done with the requests of a write that has ended.
-#[must_use]
-pub(crate) enum Done {
-    /// They have succeeded.
-    End,
-    /// [`SequentialZone::attend`] must look at them.
-    Attend,
 }
 
 /// Why a command was not carried out.
@@ -723,68 +603,4 @@ enum Trouble {
     Refused(Refusal),
     /// The file system has failed.
     Medium(Error),
-}
-
-impl Mailbox {
-    fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.reset_all.is_some() || self.medium == Medium::Stale
-    }
-
-    /// Has a zone looked at again that could not be repaired.
-    fn look_again(&mut self) {
-        if self.medium == Medium::Failed {
-            self.medium = Medium::Stale;
-        }
-    }
-
-    /// Takes out what is to be done next.
-    fn next_job(&mut self) -> Option<Job> {
-        if self.medium == Medium::Stale {
-            return Some(Job::Repair);
-        }
-        if let Some(reset) = self.reset_all.take() {
-            return Some(Job::ResetAll(reset));
-        }
-        let first = self.queue.pop_front()?;
-        if !matches!(first.command(), Some(Command::Write | Command::ZoneAppend)) {
-            self.singles = self.singles.saturating_sub(1);
-            return Some(Job::Single(first));
-        }
-        let batch = RequestList::from(first);
-        if self.singles > 0 {
-            self.singles -= 1;
-            return Some(Job::Write(batch));
-        }
-        Some(Job::Write(self.extend_batch(batch)))
-    }
-
-    /// Adds to a write what can be written along with it.
-    fn extend_batch(&mut self, mut batch: RequestList<Zloop>) -> RequestList<Zloop> {
-        let Some((command, mut end, mut sectors)) = batch.front().map(|first| {
-            let sectors = u64::from(first.sectors());
-            (
-                first.command(),
-                first.sector().saturating_add(sectors),
-                sectors,
-            )
-        }) else {
-            return batch;
-        };
-        while let Some(next) = self.queue.front() {
-            let more = u64::from(next.sectors());
-            let follows = match command {
-                Some(Command::Write) => next.sector() == end,
-                _ => true,
-            };
-            if next.command() != command || !follows || sectors + more > MAX_BATCH_SECTORS {
-                break;
-            }
-            sectors += more;
-            end = end.saturating_add(more);
-            if let Some(next) = self.queue.pop_front() {
-                batch.push_back(next);
-            }
-        }
-        batch
-    }
 }

@@ -14,7 +14,8 @@
 //!                 reads, writes to              all that changes a sequential zone
 //!                 conventional zones, flush               |
 //!                     |                                   v
-//!   command.rs     its own work item           sequential.rs  the zone's mailbox: one at a time
+//!                     |                        mailbox.rs     one at a time
+//!   command.rs     its own work item           sequential.rs  done by a work item of the zone's
 //!                     |                                   |         zone.rs: is it allowed?
 //!                     +----------------+------------------+
 //!                                      v
@@ -45,6 +46,8 @@ mod device;
 #[deny(unsafe_code)]
 mod geometry;
 mod kernel_ext;
+#[deny(unsafe_code)]
+mod mailbox;
 #[deny(unsafe_code)]
 mod message;
 #[deny(unsafe_code)]

@@ -36,6 +36,7 @@ use crate::{
             },
             Status,
         },
+        fmt::Shown,
         fs::{
             FileExt,
             OpenFile, //
@@ -371,11 +372,12 @@ impl SequentialZone {
         };
         report!(
             self.common,
-            "zone {}: {:?} of {} sectors at sector {} refused: {refusal:?}",
+            "zone {}: {} at sector {}, {} sectors, refused: {}",
             self.number,
-            request.command(),
+            request.command().map_or("request", Command::name),
+            request.sector(),
             request.sectors(),
-            request.sector()
+            Shown(refusal)
         );
         request.end(status);
     }
@@ -396,9 +398,9 @@ impl SequentialZone {
             Err(Trouble::Medium(err)) => {
                 report!(
                     self.common,
-                    "zone {}: {:?} failed: {err:?}",
+                    "zone {}: {} failed: {err:?}",
                     self.number,
-                    request.command()
+                    request.command().map_or("request", Command::name)
                 );
                 request.end(err.into());
             }

@@ -34,6 +34,7 @@
 //! Sources: ZBC-2 (T10 BSR INCITS 550) section 4.4, and NVMe Zoned Namespace Command Set 1.1
 //! section 2.1 where it differs.
 
+use core::fmt;
 use core::num::NonZeroU32;
 use core::ops::DerefMut;
 
@@ -56,6 +57,20 @@ pub(crate) enum Condition {
     ReadOnly,
     /// Nothing is possible.
     Offline,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "empty",
+            Self::ImplicitOpen => "implicitly open",
+            Self::ExplicitOpen => "explicitly open",
+            Self::Closed => "closed",
+            Self::Full => "full",
+            Self::ReadOnly => "read-only",
+            Self::Offline => "offline",
+        })
+    }
 }
 
 /// Whether the medium below a zone still works.
@@ -91,6 +106,23 @@ pub(crate) enum Refusal {
     TooManyOpen,
     /// The active zone limit is reached.
     TooManyActive,
+}
+
+/// Writes what follows "refused: " in a message.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAtWritePointer(wp) => {
+                write!(f, "not at the write pointer, sector {wp} of the zone")
+            }
+            Self::BeyondCapacity(capacity) => {
+                write!(f, "beyond the zone's capacity of {capacity} sectors")
+            }
+            Self::InvalidCondition(condition) => write!(f, "the zone is {condition}"),
+            Self::TooManyOpen => f.write_str("too many open zones"),
+            Self::TooManyActive => f.write_str("too many active zones"),
+        }
+    }
 }
 
 /// Where a write wants to go.

@@ -65,6 +65,23 @@ pub(crate) enum Command {
     ZoneResetAll,
 }
 
+impl Command {
+    /// What it is called in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Flush => "flush",
+            Self::ZoneAppend => "zone append",
+            Self::ZoneOpen => "zone open",
+            Self::ZoneClose => "zone close",
+            Self::ZoneFinish => "zone finish",
+            Self::ZoneReset => "zone reset",
+            Self::ZoneResetAll => "reset of all zones",
+        }
+    }
+}
+
 /// What is behind each request of a tag set.
 #[pin_data]
 pub(super) struct Pdu<T: Operations> {

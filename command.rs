@@ -5,8 +5,9 @@
 //! What changes a sequential zone is the business of `sequential.rs`. The rest is here: reads,
 //! writes to conventional zones, flushes, and the reset of all zones.
 //!
-//! A request, or a list of them that went to a file together, is on the disk's workqueue twice at
-//! most: to be submitted, and, if a write to a sequential zone needs attention, when it has ended.
+//! Reads and small writes to conventional zones are first tried by the task that queues them: they
+//! mostly need no waiting, and a trip through a workqueue costs more than the rest. What has to
+//! wait, or does not succeed, is done again by a work item, which may sleep and has nobody's limits.
 
 use crate::{
     device::{
@@ -23,16 +24,18 @@ use crate::{
             },
             Status,
         },
-        mm::BlockIoScope, //
+        task::BlockIoScope, //
     },
     mailbox::Ended,
     report,
 };
 use kernel::{
     block::SECTOR_SHIFT,
+    fs::File,
     impl_has_work, new_work,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -104,25 +107,44 @@ impl WorkItem for CommandData {
     }
 }
 
-/// Submits a read, or a write to a conventional zone.
-fn transfer(request: Request<Zloop>, direction: Direction) {
-    let device = request.queue_data();
-    let target = device
-        .zone_at(request.sector())
-        .ok_or(EIO)
-        .and_then(|zone| {
-            if let Zone::Sequential(zone) = zone {
-                request.data().expect(zone.written());
-            }
-            zone.file().get()
-        });
-    let offset = device.common().geometry().offset_in_zone(request.sector());
-    match target {
-        Ok(file) => {
-            RequestList::from(request).submit(file, offset << SECTOR_SHIFT, direction);
+/// The largest request that the task which queues it carries out itself, in bytes.
+///
+/// It is meant for what is over soon: a large one is better done beside others.
+const MAX_BYTES_NOW: u32 = 64 << 10;
+
+/// Carries out a read, or a write to a conventional zone, at once if that needs no waiting; if not,
+/// as a work item. For `queue_rq`.
+pub(crate) fn transfer_now(request: Request<Zloop>, direction: Direction) {
+    if request.bytes() > MAX_BYTES_NOW {
+        return RequestList::from(request).enqueue();
+    }
+    match target(&request) {
+        Ok((file, position)) => {
+            RequestList::from(request).submit_nowait(file, position, direction);
         }
         Err(err) => request.end(err.into()),
     }
+}
+
+/// Carries out a read, or a write to a conventional zone; may sleep.
+fn transfer(request: Request<Zloop>, direction: Direction) {
+    match target(&request) {
+        Ok((file, position)) => RequestList::from(request).submit(file, position, direction),
+        Err(err) => request.end(err.into()),
+    }
+}
+
+/// The file that a request is for, and the position in it in bytes. A read of a sequential zone
+/// takes note of what it must find.
+fn target(request: &Request<Zloop>) -> Result<(ARef<File>, u64)> {
+    let device = request.queue_data();
+    let zone = device.zone_at(request.sector()).ok_or(EIO)?;
+    if let Zone::Sequential(zone) = zone {
+        request.data().expect(zone.written());
+    }
+    let geometry = device.common().geometry();
+    let offset = geometry.offset_in_zone(request.sector());
+    Ok((zone.file().get()?, offset << SECTOR_SHIFT))
 }
 
 /// Takes note of the end of what was submitted to a file. Any context.

@@ -10,6 +10,7 @@ use crate::{
     changed::ChangedZones,
     command::{
         file_io_done,
+        transfer_now,
         CommandData,
         ResetAllQueue, //
     },
@@ -18,6 +19,7 @@ use crate::{
         block::{
             mq::{
                 Command,
+                Direction,
                 Disk,
                 FileIoOperations,
                 IdleRequest,
@@ -383,10 +385,12 @@ impl Operations for Zloop {
         let zone = device.zone_at(request.sector());
         let request = request.start();
         match (command, zone) {
-            (Some(Command::Flush | Command::ZoneResetAll), _)
-            | (Some(Command::Read), Some(_))
-            | (Some(Command::Write), Some(Zone::Conventional(_))) => {
+            (Some(Command::Flush | Command::ZoneResetAll), _) => {
                 RequestList::from(request).enqueue();
+            }
+            (Some(Command::Read), Some(_)) => transfer_now(request, Direction::Read),
+            (Some(Command::Write), Some(Zone::Conventional(_))) => {
+                transfer_now(request, Direction::Write);
             }
             (Some(_), Some(Zone::Sequential(zone))) => zone.post(request),
             // An append to a conventional zone gets here: the block layer does not look at that.
@@ -418,5 +422,9 @@ impl Operations for Zloop {
 impl FileIoOperations for Zloop {
     fn file_io_done(requests: RequestList<Self>, result: Result<u32>) {
         file_io_done(requests, result);
+    }
+
+    fn file_io_not_now(requests: RequestList<Self>) {
+        requests.enqueue();
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod block;
 pub(crate) mod fmt;
 pub(crate) mod fs;
 pub(crate) mod miscdevice;
-pub(crate) mod mm;
+
 pub(crate) mod module;
+pub(crate) mod task;
 pub(crate) mod workqueue;

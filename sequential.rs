@@ -41,7 +41,7 @@ use crate::{
             FileExt,
             OpenFile, //
         },
-        mm::BlockIoScope, //
+        task::BlockIoScope, //
     },
     mailbox::{
         Ended,

@@ -24,6 +24,10 @@ use super::{
         RequestList, //
     },
 };
+use crate::kernel_ext::task::{
+    file_size_is_unlimited,
+    NestedIoScope, //
+};
 use core::{
     cell::UnsafeCell,
     ptr::NonNull, //
@@ -46,6 +50,10 @@ use kernel::{
     types::Opaque, //
 };
 
+// `include/linux/fs.h`; `bindgen` can't evaluate its macros.
+const FMODE_NOWAIT: bindings::fmode_t = 1 << 27;
+const IOCB_NOWAIT: u32 = 0x8;
+
 /// Where the data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -61,6 +69,10 @@ pub(crate) trait FileIoOperations: Operations {
     ///
     /// Called by whoever ends the operation, perhaps in interrupt context: it must not sleep.
     fn file_io_done(requests: RequestList<Self>, result: Result<u32>);
+
+    /// Called when [`RequestList::submit_nowait`] has not done it, in any context: the requests
+    /// are to be submitted where waiting is allowed.
+    fn file_io_not_now(requests: RequestList<Self>);
 }
 
 /// The part of a pdu that a file operation needs. It is in use in the first request of a list.
@@ -79,6 +91,8 @@ pub(super) struct FileIo<T: Operations> {
 struct Owned<T: Operations> {
     file: Option<ARef<File>>,
     direction: Direction,
+    /// For an operation that may not wait: how many bytes make it a success.
+    attempt: Option<u32>,
     /// The rest of the list.
     others: RequestList<T>,
     /// The pieces of the data, if they are not one bio's own array. It keeps its capacity.
@@ -101,6 +115,7 @@ impl<T: Operations> FileIo<T> {
             owned: UnsafeCell::new(Owned {
                 file: None,
                 direction: Direction::Read,
+                attempt: None,
                 others: RequestList::default(),
                 bvecs: KVec::new(),
             }),
@@ -129,19 +144,94 @@ impl<T: Operations> FileIo<T> {
 }
 
 impl<T: FileIoOperations> RequestList<T> {
-    /// Reads or writes the data of all requests, in their order, from `position` of `file` on.
+    /// Reads or writes the data of all requests, in their order, from `position` of `file` on, in
+    /// bytes.
     ///
     /// Must be called in process context, within a
-    /// [`BlockIoScope`](crate::kernel_ext::mm::BlockIoScope), and may sleep. If the operation can't
-    /// even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list does
-    /// nothing.
-    pub(crate) fn submit(mut self, file: ARef<File>, position: u64, direction: Direction) {
-        let Some(head) = self.pop_front() else {
+    /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope), and may sleep. If the operation
+    /// can't even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list
+    /// does nothing.
+    pub(crate) fn submit(self, file: ARef<File>, position: u64, direction: Direction) {
+        let Some(prepared) = self.prepare(file, position, direction, Waiting::Allowed) else {
             return;
         };
+        let Prepared { io, head, mut iter } = prepared;
+        // SAFETY: The operation is prepared and ours, and so is its file.
+        let ret = unsafe {
+            let iocb = (*io).iocb.get();
+            let file = (*iocb).ki_filp;
+            match direction {
+                Direction::Read => bindings::vfs_iocb_iter_read(file, iocb, &mut iter),
+                Direction::Write => bindings::vfs_iocb_iter_write(file, iocb, &mut iter),
+            }
+        };
+        // SAFETY: This is what the submission has returned.
+        unsafe { submitted::<T>(io, head, ret) };
+    }
+
+    /// Like [`Self::submit`], but does not wait, for I/O or for locks. For the task whose request
+    /// it is, in [`Operations::queue_rq`].
+    ///
+    /// If it can't be done without waiting, or does not succeed for whatever reason, at once or
+    /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
+    /// gone in another one.
+    pub(crate) fn submit_nowait(self, file: ARef<File>, position: u64, direction: Direction) {
+        // SAFETY: The file is open; its mode and operations don't change.
+        let (mode, read_iter, write_iter) = unsafe {
+            let file = file.as_ptr();
+            let ops = (*file).f_op;
+            ((*file).f_mode, (*ops).read_iter, (*ops).write_iter)
+        };
+        let iter_fn = match direction {
+            Direction::Read => read_iter,
+            Direction::Write => write_iter,
+        };
+        let may_write = direction == Direction::Read || file_size_is_unlimited();
+        let (Some(iter_fn), true) = (iter_fn, may_write && mode & FMODE_NOWAIT != 0) else {
+            return T::file_io_not_now(self);
+        };
+        let Some(_scope) = NestedIoScope::enter() else {
+            return T::file_io_not_now(self);
+        };
+        // SAFETY: The file is open.
+        if direction == Direction::Write && !unsafe { try_start_write(file.as_ptr()) } {
+            return T::file_io_not_now(self);
+        }
+        let file_ptr = file.as_ptr();
+        let Some(prepared) = self.prepare(file, position, direction, Waiting::Forbidden) else {
+            if direction == Direction::Write {
+                // SAFETY: It was started above.
+                unsafe { end_write(file_ptr) };
+            }
+            return;
+        };
+        let Prepared { io, head, mut iter } = prepared;
+        // The security hooks and notifications that `vfs_iocb_iter_read()` has are for the task
+        // that reads a file, which this one does not know of; `loop.c` does without them, too.
+        // SAFETY: The operation is prepared and ours; the function is the file's.
+        let ret = unsafe { iter_fn((*io).iocb.get(), &mut iter) };
+        if ret != EIOCBQUEUED.to_errno() as isize && direction == Direction::Write {
+            // SAFETY: It was started above, and `ki_complete` is not called.
+            unsafe { end_write(file_ptr) };
+        }
+        // SAFETY: This is what the submission has returned.
+        unsafe { submitted::<T>(io, head, ret) };
+    }
+
+    /// Puts together what an operation needs, and makes the list part of it. If that is not
+    /// possible the list has been dealt with.
+    fn prepare(
+        mut self,
+        file: ARef<File>,
+        position: u64,
+        direction: Direction,
+        waiting: Waiting,
+    ) -> Option<Prepared<T>> {
+        let head = self.pop_front()?;
         let (Ok(position), Some(bytes)) = (i64::try_from(position), self.total_bytes(&head)) else {
             self.push_front(head);
-            return T::file_io_done(self, Err(EINVAL));
+            T::file_io_done(self, Err(EINVAL));
+            return None;
         };
 
         let io: *const FileIo<T> = &head.pdu().file_io;
@@ -151,36 +241,47 @@ impl<T: FileIoOperations> RequestList<T> {
             Ok(pieces) => pieces,
             Err(err) => {
                 self.push_front(head);
-                return T::file_io_done(self, Err(err));
+                match waiting {
+                    Waiting::Allowed => T::file_io_done(self, Err(err)),
+                    Waiting::Forbidden => T::file_io_not_now(self),
+                }
+                return None;
             }
         };
         owned.direction = direction;
+        owned.attempt = match waiting {
+            Waiting::Allowed => None,
+            Waiting::Forbidden => Some(bytes),
+        };
         owned.others = self;
-        let file_ptr = file.as_ptr();
+        let ki_filp = file.as_ptr();
         // The operation has the file; it is given back before the requests end, so that whoever
         // waits for those can rely on it.
-        let file = &*owned.file.insert(file);
-
-        // SAFETY: `io` stays valid until the last reference is given back.
-        let (iocb, refs) = unsafe { ((*io).iocb.get(), &(*io).refs) };
-        refs.store(2, Relaxed);
+        owned.file = Some(file);
 
         let (data_source, write_flag) = match direction {
             Direction::Read => (bindings::ITER_DEST, 0),
             Direction::Write => (bindings::ITER_SOURCE, bindings::IOCB_WRITE),
         };
+        let waiting_flag = match waiting {
+            Waiting::Allowed => 0,
+            Waiting::Forbidden => IOCB_NOWAIT,
+        };
         // SAFETY: A file's `f_iocb_flags` don't change while we do I/O on it: nobody else has it.
-        let iocb_flags = unsafe { (*file_ptr).f_iocb_flags };
-        let value = bindings::kiocb {
-            ki_filp: file_ptr,
+        let iocb_flags = unsafe { (*ki_filp).f_iocb_flags };
+        let iocb = bindings::kiocb {
+            ki_filp,
             ki_pos: position,
             ki_complete: Some(ki_complete::<T>),
             // CAST: A set of bits.
-            ki_flags: (iocb_flags | write_flag) as c_int,
+            ki_flags: (iocb_flags | write_flag | waiting_flag) as c_int,
             ..pin_init::zeroed()
         };
-        // SAFETY: No operation is under way, so the kiocb is ours.
-        unsafe { iocb.write(value) };
+        // SAFETY: No operation is under way, so the kiocb and the references are ours.
+        unsafe {
+            (*io).iocb.get().write(iocb);
+            (*io).refs.store(2, Relaxed);
+        }
 
         let mut iter = bindings::iov_iter::default();
         // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold `bytes` bytes after
@@ -190,24 +291,7 @@ impl<T: FileIoOperations> RequestList<T> {
 
         // From here on the request belongs to the operation.
         let head = head.into_raw();
-        // SAFETY: The file is open, and `iocb` and `iter` are initialised for it. They are valid
-        // while the submission goes on, and `iocb` until `ki_complete` is called.
-        let ret = unsafe {
-            match direction {
-                Direction::Read => bindings::vfs_iocb_iter_read(file.as_ptr(), iocb, &mut iter),
-                Direction::Write => bindings::vfs_iocb_iter_write(file.as_ptr(), iocb, &mut iter),
-            }
-        };
-        if ret != EIOCBQUEUED.to_errno() as isize {
-            // It has ended, and `ki_complete` is not called.
-            // SAFETY: We hold both references.
-            unsafe {
-                (*io).result.store(ret as i64, Relaxed);
-                put::<T>(head);
-            }
-        }
-        // SAFETY: We hold the submitter's reference.
-        unsafe { put::<T>(head) };
+        Some(Prepared { io, head, iter })
     }
 
     /// The number of bytes of all requests, `head` being the first, which the list lacks.
@@ -216,6 +300,44 @@ impl<T: FileIoOperations> RequestList<T> {
             sum.checked_add(request.bytes())
         })
     }
+}
+
+/// Whether an operation may wait.
+#[derive(Clone, Copy)]
+enum Waiting {
+    Allowed,
+    Forbidden,
+}
+
+/// An operation that is ready to be submitted.
+struct Prepared<T: Operations> {
+    /// In the pdu of `head`; valid until the last reference is given back.
+    io: *const FileIo<T>,
+    head: NonNull<bindings::request>,
+    iter: bindings::iov_iter,
+}
+
+/// Takes note that the submission of an operation has returned `ret`.
+///
+/// # Safety
+///
+/// `io` and `head` must be those of a [`Prepared`] operation that was submitted once. They must not
+/// be used any more.
+unsafe fn submitted<T: FileIoOperations>(
+    io: *const FileIo<T>,
+    head: NonNull<bindings::request>,
+    ret: isize,
+) {
+    if ret != EIOCBQUEUED.to_errno() as isize {
+        // It has ended, and `ki_complete` is not called.
+        // SAFETY: We hold both references.
+        unsafe {
+            (*io).result.store(ret as i64, Relaxed);
+            put::<T>(head);
+        }
+    }
+    // SAFETY: We hold the submitter's reference.
+    unsafe { put::<T>(head) };
 }
 
 /// Finds or makes the array of the pieces of all data, and returns it with its length and the
@@ -274,6 +396,24 @@ unsafe extern "C" fn ki_complete<T: FileIoOperations>(iocb: *mut bindings::kiocb
     unsafe { put::<T>(head) };
 }
 
+/// Tries to get the freeze protection of a file's file system: `sb_start_write_trylock()`.
+///
+/// It is known to nobody as held by the task, so that another one may give it back.
+///
+/// # Safety
+///
+/// `file` must be an open file.
+unsafe fn try_start_write(file: *mut bindings::file) -> bool {
+    // It counts per CPU, so the task must stay where it is.
+    let _irq = local_interrupt_disable();
+    // SAFETY: An open file has an inode, which has a super block. The slow path of
+    // `percpu_down_read_trylock()` is right always, and the one that is exported.
+    unsafe {
+        let sb = (*(*file).f_inode).i_sb;
+        bindings::__percpu_down_read(&raw mut (*sb).s_writers.rw_sem[0], true, false)
+    }
+}
+
 /// Gives back the freeze protection that `vfs_iocb_iter_write()` took: `kiocb_end_write()`.
 ///
 /// # Safety
@@ -314,6 +454,7 @@ unsafe fn put<T: FileIoOperations>(head: NonNull<bindings::request>) {
     let owned = unsafe { &mut *io.owned.get() };
     let result = io.result.load(Relaxed);
     drop(owned.file.take());
+    let attempt = owned.attempt.take();
     let mut requests = owned.others.take();
     requests.push_front(head);
     let result = match u32::try_from(result) {
@@ -321,5 +462,8 @@ unsafe fn put<T: FileIoOperations>(head: NonNull<bindings::request>) {
         // CAST: An errno, or something that no file system returns and that becomes EINVAL.
         Err(_) => Err(Error::from_errno(result as i32)),
     };
+    if attempt.is_some_and(|bytes| result != Ok(bytes)) {
+        return T::file_io_not_now(requests);
+    }
     T::file_io_done(requests, result);
 }

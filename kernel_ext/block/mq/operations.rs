@@ -41,8 +41,8 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// Takes a request to carry out.
     ///
-    /// On success the request must have been started; on failure it must not. Called with
-    /// preemption off or in an RCU read-side critical section, so nothing in it may sleep.
+    /// On success the request must have been started; on failure it must not. May sleep, but must
+    /// not wait for I/O: what it would wait for may be queued behind the request.
     fn queue_rq(data: QueueDataRef<'_, Self>, request: IdleRequest<Self>) -> Result<(), Status>;
 
     /// Reports up to `nr` zones, the first being the one that contains `sector`. Called in process

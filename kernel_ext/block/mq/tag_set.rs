@@ -40,6 +40,8 @@ unsafe impl<T: Operations> Sync for TagSet<T> {}
 
 impl<T: Operations> TagSet<T> {
     /// Allocates `nr_hw_queues` queues of `queue_depth` requests each.
+    ///
+    /// [`Operations::queue_rq`] is called where it may sleep (`BLK_MQ_F_BLOCKING`).
     pub(crate) fn new(nr_hw_queues: NonZeroU32, queue_depth: NonZeroU32) -> Result<Arc<Self>> {
         let cmd_size = u32::try_from(size_of::<Pdu<T>>())?;
         Arc::pin_init(
@@ -52,6 +54,7 @@ impl<T: Operations> TagSet<T> {
                         numa_node: bindings::NUMA_NO_NODE,
                         cmd_size,
                         nr_maps: 1,
+                        flags: bindings::BLK_MQ_F_BLOCKING,
                         ..pin_init::zeroed()
                     };
                     // SAFETY: `slot` is valid for writes, and pinned.

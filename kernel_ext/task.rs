@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scopes in which a task does the I/O of a block device.
+//!
+//! C headers: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h),
+//! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use core::{
+    mem::replace,
+    ptr::null_mut, //
+};
+use kernel::{
+    bindings,
+    task::Task,
+    types::NotThreadSafe, //
+};
+
+/// A scope in which the current task does the I/O of a block device.
+///
+/// No allocation in it, however deep in a file system, starts I/O to free memory: that I/O could
+/// be for the very device that waits for the allocation. And the task is not held back for the
+/// dirty pages of the device above, which it is there to clean: only for those of the device that
+/// it writes to itself.
+///
+/// This is `memalloc_noio_save()` and, as in `drivers/block/loop.c`, `PF_LOCAL_THROTTLE`.
+#[must_use = "the scope ends when this is dropped"]
+pub(crate) struct BlockIoScope {
+    /// Those of [`Self::FLAGS`] that were set before.
+    previous: u32,
+    /// The scope is the current task's.
+    _not_send: NotThreadSafe,
+}
+
+impl BlockIoScope {
+    const FLAGS: u32 = bindings::PF_MEMALLOC_NOIO | bindings::PF_LOCAL_THROTTLE;
+
+    /// Enters the scope.
+    pub(crate) fn enter() -> Self {
+        let task = Task::current_raw();
+        // SAFETY: `task` is the current task, which is alive, and only the task itself changes its
+        // `flags`.
+        let flags = unsafe { &mut (*task).flags };
+        let previous = *flags & Self::FLAGS;
+        *flags |= Self::FLAGS;
+        Self {
+            previous,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Whether the current task is in such a scope: a driver's that is stacked upon another one.
+    fn is_entered() -> bool {
+        // SAFETY: As in `enter`.
+        unsafe { (*Task::current_raw()).flags & Self::FLAGS == Self::FLAGS }
+    }
+}
+
+impl Drop for BlockIoScope {
+    fn drop(&mut self) {
+        let task = Task::current_raw();
+        // SAFETY: As in `enter`; `self` is not `Send`, so that this is the task that entered.
+        let flags = unsafe { &mut (*task).flags };
+        *flags = (*flags & !Self::FLAGS) | self.previous;
+    }
+}
+
+/// A [`BlockIoScope`] in a task that is about to submit I/O to the very device that the scope is
+/// for.
+///
+/// The I/O below goes its own way, at once: it is neither added to the plug that is being flushed,
+/// nor to the list of bios that waits for the task to return from the device above. To such a list
+/// nobody could add while being waited for, when memory is short.
+#[must_use = "the scope ends when this is dropped"]
+pub(crate) struct NestedIoScope {
+    plug: *mut bindings::blk_plug,
+    bio_list: *mut bindings::bio_list,
+    _scope: BlockIoScope,
+}
+
+impl NestedIoScope {
+    /// Enters the scope, unless the task is in one already: the stack has room for one device
+    /// within another, not for any number of them.
+    pub(crate) fn enter() -> Option<Self> {
+        if BlockIoScope::is_entered() {
+            return None;
+        }
+        let task = Task::current_raw();
+        // SAFETY: `task` is the current task, which is alive, and only the task itself uses its
+        // `plug` and `bio_list`, which are valid or null.
+        let (plug, bio_list) = unsafe {
+            // The flag says that the plug has a time stamp which the scheduler must take away, so
+            // there has to be a plug while it is set: `blk_plug_invalidate_ts()`.
+            if (*task).flags & bindings::PF_BLOCK_TS != 0 {
+                if let Some(plug) = (*task).plug.as_mut() {
+                    plug.cur_ktime = 0;
+                }
+                (*task).flags &= !bindings::PF_BLOCK_TS;
+            }
+            (
+                replace(&mut (*task).plug, null_mut()),
+                replace(&mut (*task).bio_list, null_mut()),
+            )
+        };
+        Some(Self {
+            plug,
+            bio_list,
+            _scope: BlockIoScope::enter(),
+        })
+    }
+}
+
+impl Drop for NestedIoScope {
+    fn drop(&mut self) {
+        let task = Task::current_raw();
+        // SAFETY: As in `enter`; the scope is not `Send`, so that this is the task that entered.
+        // Whoever has set them in between has taken them back.
+        unsafe {
+            (*task).plug = self.plug;
+            (*task).bio_list = self.bio_list;
+        }
+    }
+}
+
+/// Whether the current task may make files as large as it wants (`RLIMIT_FSIZE`).
+///
+/// A task that may not would get a signal for a write that is not its own.
+pub(crate) fn file_size_is_unlimited() -> bool {
+    // SAFETY: `current` is alive and has its `signal` for as long as it runs. The limit may be
+    // changed meanwhile by others; either value will do.
+    let limit = unsafe {
+        let signal = (*Task::current_raw()).signal;
+        (&raw const (*signal).rlim[bindings::RLIMIT_FSIZE as usize].rlim_cur).read_volatile()
+    };
+    // `RLIM_INFINITY`.
+    limit == !0
+}

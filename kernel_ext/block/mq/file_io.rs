@@ -152,21 +152,7 @@ impl<T: FileIoOperations> RequestList<T> {
     /// can't even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list
     /// does nothing.
     pub(crate) fn submit(self, file: ARef<File>, position: u64, direction: Direction) {
-        let Some(prepared) = self.prepare(file, position, direction, Waiting::Allowed) else {
-            return;
-        };
-        let Prepared { io, head, mut iter } = prepared;
-        // SAFETY: The operation is prepared and ours, and so is its file.
-        let ret = unsafe {
-            let iocb = (*io).iocb.get();
-            let file = (*iocb).ki_filp;
-            match direction {
-                Direction::Read => bindings::vfs_iocb_iter_read(file, iocb, &mut iter),
-                Direction::Write => bindings::vfs_iocb_iter_write(file, iocb, &mut iter),
-            }
-        };
-        // SAFETY: This is what the submission has returned.
-        unsafe { submitted::<T>(io, head, ret) };
+        self.start(file, position, direction, Waiting::Allowed);
     }
 
     /// Like [`Self::submit`], but does not wait, for I/O or for locks. For the task whose request
@@ -176,129 +162,120 @@ impl<T: FileIoOperations> RequestList<T> {
     /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
     /// gone in another one.
     pub(crate) fn submit_nowait(self, file: ARef<File>, position: u64, direction: Direction) {
-        // SAFETY: The file is open; its mode and operations don't change.
-        let (mode, read_iter, write_iter) = unsafe {
-            let file = file.as_ptr();
-            let ops = (*file).f_op;
-            ((*file).f_mode, (*ops).read_iter, (*ops).write_iter)
-        };
-        let iter_fn = match direction {
-            Direction::Read => read_iter,
-            Direction::Write => write_iter,
-        };
-        let may_write = direction == Direction::Read || file_size_is_unlimited();
-        let (Some(iter_fn), true) = (iter_fn, may_write && mode & FMODE_NOWAIT != 0) else {
-            return T::file_io_not_now(self);
-        };
-        let Some(_scope) = NestedIoScope::enter() else {
-            return T::file_io_not_now(self);
-        };
-        // SAFETY: The file is open.
-        if direction == Direction::Write && !unsafe { try_start_write(file.as_ptr()) } {
-            return T::file_io_not_now(self);
-        }
-        let file_ptr = file.as_ptr();
-        let Some(prepared) = self.prepare(file, position, direction, Waiting::Forbidden) else {
-            if direction == Direction::Write {
-                // SAFETY: It was started above.
-                unsafe { end_write(file_ptr) };
+        // SAFETY: The file is open; its mode doesn't change.
+        let able = unsafe { (*file.as_ptr()).f_mode } & FMODE_NOWAIT != 0;
+        let allowed = direction == Direction::Read || file_size_is_unlimited();
+        match NestedIoScope::enter() {
+            Some(_scope) if able && allowed => {
+                self.start(file, position, direction, Waiting::Forbidden);
             }
-            return;
-        };
-        let Prepared { io, head, mut iter } = prepared;
-        // The security hooks and notifications that `vfs_iocb_iter_read()` has are for the task
-        // that reads a file, which this one does not know of; `loop.c` does without them, too.
-        // SAFETY: The operation is prepared and ours; the function is the file's.
-        let ret = unsafe { iter_fn((*io).iocb.get(), &mut iter) };
-        if ret != EIOCBQUEUED.to_errno() as isize && direction == Direction::Write {
-            // SAFETY: It was started above, and `ki_complete` is not called.
-            unsafe { end_write(file_ptr) };
+            _ => T::file_io_not_now(self),
         }
-        // SAFETY: This is what the submission has returned.
-        unsafe { submitted::<T>(io, head, ret) };
     }
 
-    /// Puts together what an operation needs, and makes the list part of it. If that is not
-    /// possible the list has been dealt with.
-    fn prepare(
-        mut self,
-        file: ARef<File>,
-        position: u64,
-        direction: Direction,
-        waiting: Waiting,
-    ) -> Option<Prepared<T>> {
-        let head = self.pop_front()?;
-        let (Ok(position), Some(bytes)) = (i64::try_from(position), self.total_bytes(&head)) else {
-            self.push_front(head);
-            T::file_io_done(self, Err(EINVAL));
-            return None;
+    /// Does what [`Self::submit`] and [`Self::submit_nowait`] do, within a scope.
+    fn start(mut self, file: ARef<File>, position: u64, direction: Direction, waiting: Waiting) {
+        let Some(head) = self.pop_front() else {
+            return;
         };
-
         let io: *const FileIo<T> = &head.pdu().file_io;
         // SAFETY: The request is ours, and no operation is under way.
         let owned = unsafe { &mut *(*io).owned.get() };
-        let (bvec, nr_segs, offset) = match gather(&head, &self, &mut owned.bvecs) {
-            Ok(pieces) => pieces,
+        let mut iter = bindings::iov_iter::default();
+        let prepared = self
+            .prepare(&head, &mut owned.bvecs, direction, &mut iter)
+            .and_then(|bytes| {
+                let position = i64::try_from(position)?;
+                Ok((bytes, position, Entry::find(&file, direction, waiting)?))
+            });
+        let (bytes, ki_pos, entry) = match prepared {
+            Ok(prepared) => prepared,
             Err(err) => {
                 self.push_front(head);
-                match waiting {
+                return match waiting {
                     Waiting::Allowed => T::file_io_done(self, Err(err)),
                     Waiting::Forbidden => T::file_io_not_now(self),
-                }
-                return None;
+                };
             }
         };
+
+        let ki_filp = file.as_ptr();
         owned.direction = direction;
         owned.attempt = match waiting {
             Waiting::Allowed => None,
             Waiting::Forbidden => Some(bytes),
         };
         owned.others = self;
-        let ki_filp = file.as_ptr();
         // The operation has the file; it is given back before the requests end, so that whoever
         // waits for those can rely on it.
         owned.file = Some(file);
-
-        let (data_source, write_flag) = match direction {
-            Direction::Read => (bindings::ITER_DEST, 0),
-            Direction::Write => (bindings::ITER_SOURCE, bindings::IOCB_WRITE),
-        };
         let waiting_flag = match waiting {
             Waiting::Allowed => 0,
             Waiting::Forbidden => IOCB_NOWAIT,
+        };
+        let write_flag = match direction {
+            Direction::Read => 0,
+            Direction::Write => bindings::IOCB_WRITE,
         };
         // SAFETY: A file's `f_iocb_flags` don't change while we do I/O on it: nobody else has it.
         let iocb_flags = unsafe { (*ki_filp).f_iocb_flags };
         let iocb = bindings::kiocb {
             ki_filp,
-            ki_pos: position,
+            ki_pos,
             ki_complete: Some(ki_complete::<T>),
             // CAST: A set of bits.
             ki_flags: (iocb_flags | write_flag | waiting_flag) as c_int,
             ..pin_init::zeroed()
         };
-        // SAFETY: No operation is under way, so the kiocb and the references are ours.
-        unsafe {
-            (*io).iocb.get().write(iocb);
-            (*io).refs.store(2, Relaxed);
-        }
-
-        let mut iter = bindings::iov_iter::default();
-        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold `bytes` bytes after
-        // `offset`. It and the pages stay until the requests end, which is after the operation.
-        unsafe { bindings::iov_iter_bvec(&mut iter, data_source, bvec, nr_segs, bytes as usize) };
-        iter.iov_offset = offset;
-
         // From here on the request belongs to the operation.
         let head = head.into_raw();
-        Some(Prepared { io, head, iter })
+        // SAFETY: No operation is under way, so the kiocb and the references are ours. The pdu stays
+        // until the last reference is given back.
+        let iocb = unsafe {
+            (*io).refs.store(2, Relaxed);
+            (*io).iocb.get().write(iocb);
+            (*io).iocb.get()
+        };
+        // SAFETY: The kiocb is for this file, the way in was found for it, and it and its file stay
+        // until we give back our reference.
+        let ret = unsafe { entry.submit(iocb, &mut iter) };
+        if ret != EIOCBQUEUED.to_errno() as isize {
+            // It has ended, and `ki_complete` is not called.
+            // SAFETY: We hold both references.
+            unsafe {
+                (*io).result.store(ret as i64, Relaxed);
+                put::<T>(head);
+            }
+        }
+        // SAFETY: We hold the submitter's reference.
+        unsafe { put::<T>(head) };
     }
 
-    /// The number of bytes of all requests, `head` being the first, which the list lacks.
-    fn total_bytes(&self, head: &Request<T>) -> Option<u32> {
-        self.iter().try_fold(head.bytes(), |sum, request| {
-            sum.checked_add(request.bytes())
-        })
+    /// Makes `iter` go over the data of all requests, `head` being the first, which the list lacks,
+    /// and returns the number of bytes.
+    fn prepare(
+        &self,
+        head: &Request<T>,
+        bvecs: &mut KVec<bindings::bio_vec>,
+        direction: Direction,
+        iter: &mut bindings::iov_iter,
+    ) -> Result<u32> {
+        let bytes = self
+            .iter()
+            .try_fold(head.bytes(), |sum, request| {
+                sum.checked_add(request.bytes())
+            })
+            .ok_or(EINVAL)?;
+        let (bvec, nr_segs, offset) = gather(head, self, bvecs)?;
+        let data_source = match direction {
+            Direction::Read => bindings::ITER_DEST,
+            Direction::Write => bindings::ITER_SOURCE,
+        };
+        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold `bytes` bytes after
+        // `offset`. It and the pages stay until the requests end, which is after the operation.
+        unsafe { bindings::iov_iter_bvec(iter, data_source, bvec, nr_segs, bytes as usize) };
+        iter.iov_offset = offset;
+        Ok(bytes)
     }
 }
 
@@ -309,35 +286,69 @@ enum Waiting {
     Forbidden,
 }
 
-/// An operation that is ready to be submitted.
-struct Prepared<T: Operations> {
-    /// In the pdu of `head`; valid until the last reference is given back.
-    io: *const FileIo<T>,
-    head: NonNull<bindings::request>,
-    iter: bindings::iov_iter,
+/// The function that an operation enters a file system by.
+type IterFn = unsafe extern "C" fn(*mut bindings::kiocb, *mut bindings::iov_iter) -> isize;
+
+/// The way that an operation takes into a file system.
+enum Entry {
+    /// Straight in. The security hooks and notifications of the VFS are for tasks that use files,
+    /// which those above don't know of; `loop.c` does without them, too.
+    Read(IterFn),
+    /// Straight in, with the freeze protection held.
+    Write(IterFn),
+    /// Through the VFS, which waits for the file system to be thawed.
+    WriteThawed,
 }
 
-/// Takes note that the submission of an operation has returned `ret`.
-///
-/// # Safety
-///
-/// `io` and `head` must be those of a [`Prepared`] operation that was submitted once. They must not
-/// be used any more.
-unsafe fn submitted<T: FileIoOperations>(
-    io: *const FileIo<T>,
-    head: NonNull<bindings::request>,
-    ret: isize,
-) {
-    if ret != EIOCBQUEUED.to_errno() as isize {
-        // It has ended, and `ki_complete` is not called.
-        // SAFETY: We hold both references.
-        unsafe {
-            (*io).result.store(ret as i64, Relaxed);
-            put::<T>(head);
+impl Entry {
+    fn find(file: &File, direction: Direction, waiting: Waiting) -> Result<Self> {
+        // SAFETY: The file is open; its operations don't change.
+        let (read_iter, write_iter) = unsafe {
+            let operations = (*file.as_ptr()).f_op;
+            ((*operations).read_iter, (*operations).write_iter)
+        };
+        match direction {
+            Direction::Read => read_iter.map(Self::Read).ok_or(EINVAL),
+            Direction::Write => {
+                let write_iter = write_iter.ok_or(EINVAL)?;
+                // SAFETY: The file is open.
+                if unsafe { try_start_write(file.as_ptr()) } {
+                    return Ok(Self::Write(write_iter));
+                }
+                match waiting {
+                    Waiting::Allowed => Ok(Self::WriteThawed),
+                    Waiting::Forbidden => Err(EAGAIN),
+                }
+            }
         }
     }
-    // SAFETY: We hold the submitter's reference.
-    unsafe { put::<T>(head) };
+
+    /// Submits an operation. The protection is given back by this if it has ended, and by
+    /// `ki_complete` if it ends later.
+    ///
+    /// # Safety
+    ///
+    /// `iocb` must be initialised for the file that this was found for, and stay with its file for
+    /// the call; `iter` must be valid.
+    unsafe fn submit(self, iocb: *mut bindings::kiocb, iter: &mut bindings::iov_iter) -> isize {
+        match self {
+            // SAFETY: By the safety requirements.
+            Self::Read(read_iter) => unsafe { read_iter(iocb, iter) },
+            Self::Write(write_iter) => {
+                // SAFETY: By the safety requirements.
+                let ret = unsafe { write_iter(iocb, iter) };
+                if ret != EIOCBQUEUED.to_errno() as isize {
+                    // SAFETY: The protection was got in `find`, and `ki_complete` is not called.
+                    unsafe { end_write((*iocb).ki_filp) };
+                }
+                ret
+            }
+            // SAFETY: By the safety requirements.
+            Self::WriteThawed => unsafe {
+                bindings::vfs_iocb_iter_write((*iocb).ki_filp, iocb, iter)
+            },
+        }
+    }
 }
 
 /// Finds or makes the array of the pieces of all data, and returns it with its length and the

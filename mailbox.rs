@@ -173,13 +173,14 @@ impl Mailbox {
         self.queue.front().map(|first| f(first.work_queue()))
     }
 
-    /// Makes the caller the drainer, if nobody else has the turn.
-    pub(crate) fn begin_drain(&mut self) -> bool {
-        let idle = matches!(self.stage, Stage::Idle);
-        if idle {
-            self.stage = Stage::Draining;
-        }
-        idle
+    /// Makes the caller the drainer and gives it something to do, unless somebody else has the
+    /// turn, who will find what there is.
+    pub(crate) fn begin_drain(&mut self) -> Option<Job> {
+        let Stage::Idle = self.stage else {
+            return None;
+        };
+        self.stage = Stage::Draining;
+        self.next_job()
     }
 
     /// Gives the drainer something to do. If there is nothing, the caller is not the drainer any

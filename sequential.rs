@@ -253,7 +253,8 @@ impl SequentialZone {
             }
             result => self.write_failed(requests, extent, result.err().unwrap_or(EIO)),
         }
-        self.drain();
+        let job = self.mailbox.lock().next_job();
+        self.drain(job);
     }
 
     /// Undoes a write that failed. If it was for several requests they are tried one by one.
@@ -288,14 +289,10 @@ impl SequentialZone {
         self.common.geometry().zone_capacity(self.number)
     }
 
-    /// Does what is in the mailbox. The caller is the drainer.
-    fn drain(&self) {
-        loop {
-            let job = self.mailbox.lock().next_job();
-            let Some(job) = job else {
-                return;
-            };
-            let next = match job {
+    /// Does a job and then what else is in the mailbox. The caller is the drainer if there is one.
+    fn drain(&self, mut job: Option<Job>) {
+        while let Some(this_job) = job {
+            let next = match this_job {
                 Job::Repair => {
                     self.repair();
                     Next::Job
@@ -310,9 +307,10 @@ impl SequentialZone {
                     Next::Job
                 }
             };
-            if let Next::Wait = next {
-                return;
-            }
+            job = match next {
+                Next::Job => self.mailbox.lock().next_job(),
+                Next::Wait => None,
+            };
         }
     }
 
@@ -337,9 +335,10 @@ impl SequentialZone {
                         let zone_start = self.common.geometry().zone_start(self.number);
                         request.set_sector(zone_start.saturating_add(start));
                     }
-                    let start = extent.map_or(start, |extent| extent.start);
-                    let end = self.state.lock().zone.write_pointer().sector();
-                    extent = Some(Extent { start, end });
+                    extent = Some(Extent {
+                        start: extent.map_or(start, |extent| extent.start),
+                        end: start.saturating_add(sectors),
+                    });
                     allowed.push_back(request);
                 }
                 Err(refusal) => self.refuse(request, refusal),
@@ -592,10 +591,8 @@ impl WorkItem for SequentialZone {
     fn run(this: Arc<Self>) {
         let _scope = BlockIoScope::enter();
         // If somebody else has the turn, they will find what this was queued for.
-        let drainer = this.mailbox.lock().begin_drain();
-        if drainer {
-            this.drain();
-        }
+        let job = this.mailbox.lock().begin_drain();
+        this.drain(job);
     }
 }
 

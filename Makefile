@@ -30,6 +30,10 @@ check-zbd:
 check-zonefs:
 	tests/check zonefs
 
+# BENCH=--quick, for instance; tests/bench/run --help lists what there is.
+bench:
+	tests/bench/run $(BENCH)
+
 demo:
 	tests/vm/demo
 
@@ -57,6 +61,7 @@ help:
 	@echo 'make check-vm        the tests in a virtual machine'
 	@echo 'make check-zbd FIO_SRC=dir               t/zbd of a fio checkout'
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
+	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'
 	@echo 'make clean           remove what was built in this directory'
 	@echo 'make distclean       remove the cache of downloads and builds, too'
 	@echo
@@ -68,4 +73,4 @@ help:
 export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR FIO_SRC ZONEFS_TOOLS_SRC
 
 .PHONY: modules modules_install check check-style check-host check-in-tree \
-	check-vm check-zbd check-zonefs demo shell clean distclean help
+	check-vm check-zbd check-zonefs bench demo shell clean distclean help

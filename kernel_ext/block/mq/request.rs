@@ -281,16 +281,33 @@ impl<T: Operations> Request<T> {
 
     /// Ends the request.
     pub(crate) fn end(self, status: Status) {
-        // SAFETY: By the type invariant the request is ours to end; `into_raw` keeps `drop` from
-        // ending it again.
-        unsafe { bindings::blk_mq_end_request(self.into_raw().as_ptr(), status.into_raw()) };
+        // SAFETY: The request is not used any more.
+        unsafe { end(self.into_raw(), status) };
     }
 }
 
 impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the request is ours to end.
-        unsafe { bindings::blk_mq_end_request(self.as_ptr(), Status::IOERR.into_raw()) };
+        // SAFETY: By the type invariant the request is ours to end, and it is not used any more.
+        unsafe { end(self.0, Status::IOERR) };
+    }
+}
+
+/// Ends a request: `blk_mq_end_request()`, but for a request without data.
+///
+/// The block layer merges zone commands for the same zone while they wait in a scheduler, as if
+/// they were I/O that touches. What comes of it has several bios without data, and
+/// `blk_mq_end_request()` takes the second one for data that is left, which is a `BUG()`.
+///
+/// # Safety
+///
+/// The request must be the caller's to end, and not be used any more.
+unsafe fn end(rq: NonNull<bindings::request>, status: Status) {
+    let rq = rq.as_ptr();
+    // SAFETY: By the safety requirement. Each turn ends all data, or one bio that has none.
+    unsafe {
+        while bindings::blk_update_request(rq, status.into_raw(), (*rq).__data_len) {}
+        bindings::__blk_mq_end_request(rq, status.into_raw());
     }
 }
 

@@ -110,7 +110,7 @@ impl WorkItem for CommandData {
 /// The largest request that the task which queues it carries out itself, in bytes.
 ///
 /// It is meant for what is over soon: a large one is better done beside others.
-const MAX_BYTES_NOW: u32 = 64 << 10;
+pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
 
 /// Carries out a read, or a write to a conventional zone, at once if that needs no waiting; if not,
 /// as a work item. For `queue_rq`.
@@ -145,6 +145,19 @@ fn target(request: &Request<Zloop>) -> Result<(ARef<File>, u64)> {
     let geometry = device.common().geometry();
     let offset = geometry.offset_in_zone(request.sector());
     Ok((zone.file().get()?, offset << SECTOR_SHIFT))
+}
+
+/// Has done by a work item what could not be done at once. Any context.
+pub(crate) fn file_io_not_now(requests: RequestList<Zloop>) {
+    if let Some(first) = requests.front() {
+        let device = first.queue_data();
+        if let Some(Zone::Sequential(_)) = device.zone_at(first.sector()) {
+            if first.command() != Some(Command::Read) {
+                device.common().extends().failed();
+            }
+        }
+    }
+    requests.enqueue();
 }
 
 /// Takes note of the end of what was submitted to a file. Any context.

@@ -10,6 +10,7 @@ use crate::{
     changed::ChangedZones,
     command::{
         file_io_done,
+        file_io_not_now,
         transfer_now,
         CommandData,
         ResetAllQueue, //
@@ -67,6 +68,10 @@ use kernel::{
     new_condvar, new_mutex, new_spinlock, new_spinlock_irq,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow,
         CondVar,
@@ -98,6 +103,7 @@ pub(crate) struct Common {
     repaired: CondVar,
     #[pin]
     resets: SpinLockIrq<ResetAllQueue>,
+    extends: Eagerness,
 }
 
 impl Common {
@@ -121,6 +127,7 @@ impl Common {
                 open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
                 repaired <- new_condvar!("zloop_repaired"),
                 resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
+                extends: Eagerness::new(),
             }),
             GFP_KERNEL,
         )
@@ -159,6 +166,44 @@ impl Common {
 
     pub(crate) fn resets(&self) -> &SpinLockIrq<ResetAllQueue> {
         &self.resets
+    }
+
+    /// Whether to try to make zone files longer without waiting.
+    pub(crate) fn extends(&self) -> &Eagerness {
+        &self.extends
+    }
+}
+
+/// Whether to try something that may be in vain: some file systems can't make a file longer without
+/// waiting.
+pub(crate) struct Eagerness {
+    /// So many times it is not tried.
+    pause: Atomic<i32>,
+}
+
+impl Eagerness {
+    /// The pause after a failure.
+    const PAUSE: i32 = 256;
+
+    fn new() -> Self {
+        Self {
+            pause: Atomic::new(0),
+        }
+    }
+
+    /// Whether to try it this time.
+    pub(crate) fn is_worth_trying(&self) -> bool {
+        if self.pause.load(Relaxed) <= 0 {
+            return true;
+        }
+        // It doesn't matter if two tasks make it negative.
+        let _ = self.pause.fetch_sub(1, Relaxed);
+        false
+    }
+
+    /// Notes that it was tried in vain.
+    pub(crate) fn failed(&self) {
+        self.pause.store(Self::PAUSE, Relaxed);
     }
 }
 
@@ -332,6 +377,10 @@ impl Device {
                     );
                 }
             }
+            if let Zone::Sequential(zone) = zone {
+                // What can't be given back does no harm.
+                let _ = zone.trim();
+            }
             zone.file().close();
         }
     }
@@ -380,7 +429,11 @@ impl Operations for Zloop {
         CommandData::new()
     }
 
-    fn queue_rq(device: ArcBorrow<'_, Device>, request: IdleRequest<Self>) -> Result<(), Status> {
+    fn queue_rq(
+        device: ArcBorrow<'_, Device>,
+        queue: &Queue,
+        request: IdleRequest<Self>,
+    ) -> Result<(), Status> {
         let command = request.command();
         let zone = device.zone_at(request.sector());
         let request = request.start();
@@ -391,6 +444,9 @@ impl Operations for Zloop {
             (Some(Command::Read), Some(_)) => transfer_now(request, Direction::Read),
             (Some(Command::Write), Some(Zone::Conventional(_))) => {
                 transfer_now(request, Direction::Write);
+            }
+            (Some(Command::Write | Command::ZoneAppend), Some(Zone::Sequential(zone))) => {
+                zone.write_now(request, queue);
             }
             (Some(_), Some(Zone::Sequential(zone))) => zone.post(request),
             // An append to a conventional zone gets here: the block layer does not look at that.
@@ -425,6 +481,6 @@ impl FileIoOperations for Zloop {
     }
 
     fn file_io_not_now(requests: RequestList<Self>) {
-        requests.enqueue();
+        file_io_not_now(requests);
     }
 }

@@ -114,6 +114,17 @@ pub(crate) enum Ended {
     Attend,
 }
 
+/// What the one who has the requests of a zone's write has to do.
+#[must_use]
+pub(crate) enum Attend {
+    /// Look how the write has ended. The one is the drainer now.
+    Ended(Extent, Result<u32>),
+    /// Submit it: that was tried where waiting is not allowed.
+    Submit(Extent),
+    /// Nothing: there is no write.
+    Nothing,
+}
+
 impl Mailbox {
     /// An empty mailbox, of a zone whose file is known.
     pub(crate) fn new() -> Self {
@@ -256,13 +267,36 @@ impl Mailbox {
         }
     }
 
-    /// Makes the caller, who has the requests of a write that must be attended to, the drainer.
-    pub(crate) fn attend(&mut self) -> Option<(Extent, Result<u32>)> {
-        let Stage::Attending(extent, result) = self.stage else {
+    /// Says what the one who has the requests of the zone's write has to do.
+    pub(crate) fn attend(&mut self) -> Attend {
+        match self.stage {
+            Stage::Attending(extent, result) => {
+                self.stage = Stage::Draining;
+                Attend::Ended(extent, result)
+            }
+            Stage::Writing(extent) => Attend::Submit(extent),
+            Stage::Idle | Stage::Draining => Attend::Nothing,
+        }
+    }
+
+    /// Posts a write and gives it back at once if there is nothing else to do in the zone. The
+    /// caller is the drainer then.
+    pub(crate) fn post_and_begin(&mut self, request: Request<Zloop>) -> Option<Request<Zloop>> {
+        let nothing_else = matches!(self.stage, Stage::Idle)
+            && self.queue.is_empty()
+            && self.reset_all.is_none()
+            && self.medium == Medium::Known;
+        if !nothing_else {
+            self.post(request);
             return None;
-        };
+        }
         self.stage = Stage::Draining;
-        Some((extent, result))
+        Some(request)
+    }
+
+    /// Notes that the caller is not the drainer any more.
+    pub(crate) fn end_drain(&mut self) {
+        self.stage = Stage::Idle;
     }
 }
 

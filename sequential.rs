@@ -21,7 +21,10 @@
 
 use crate::{
     backing::ZoneFile,
-    command::ResetAll,
+    command::{
+        ResetAll,
+        MAX_BYTES_NOW, //
+    },
     device::{
         Common,
         Zloop, //
@@ -31,6 +34,7 @@ use crate::{
             mq::{
                 Command,
                 Direction,
+                FileIoOperations,
                 Request,
                 RequestList, //
             },
@@ -44,6 +48,7 @@ use crate::{
         task::BlockIoScope, //
     },
     mailbox::{
+        Attend,
         Ended,
         Extent,
         Job,
@@ -64,6 +69,7 @@ use crate::{
 };
 use kernel::{
     block::SECTOR_SHIFT,
+    fs::File,
     impl_has_work, new_mutex, new_spinlock_irq, new_work,
     prelude::*,
     sync::{
@@ -82,6 +88,9 @@ use kernel::{
         WorkItem, //
     },
 };
+
+/// How much space is allocated ahead of small writes, in sectors: 4 MiB.
+const AHEAD_SECTORS: u64 = (4 << 20) >> SECTOR_SHIFT;
 
 /// A sequential zone of a device.
 #[pin_data]
@@ -110,6 +119,8 @@ struct State {
     zone: Zone,
     /// What is below this, in sectors of the zone, is durable.
     flushed: u64,
+    /// What is below this, in sectors of the zone, has space in the file system.
+    allocated: u64,
     /// Counts the resets, so that a flush can tell whether there was one while it went on.
     resets: u64,
 }
@@ -148,6 +159,7 @@ impl SequentialZone {
         let state = State {
             zone: Zone::new(index, wp),
             flushed: written,
+            allocated: 0,
             resets: 0,
         };
         Arc::pin_init(
@@ -233,13 +245,14 @@ impl SequentialZone {
         ended
     }
 
-    /// Looks at a write that failed or filled the zone, and goes on with what is in the mailbox.
-    /// May sleep.
+    /// Looks at a write that failed or filled the zone, and goes on with what is in the mailbox; or
+    /// submits one that could not be where waiting is not allowed. May sleep.
     pub(crate) fn attend(&self, requests: RequestList<Zloop>) {
-        let attended = self.mailbox.lock().attend();
-        let Some((extent, result)) = attended else {
-            // It would be a write that nobody has submitted.
-            return requests.end(Status::IOERR);
+        let attend = self.mailbox.lock().attend();
+        let (extent, result) = match attend {
+            Attend::Ended(extent, result) => (extent, result),
+            Attend::Submit(extent) => return self.submit(requests, extent),
+            Attend::Nothing => return requests.end(Status::IOERR),
         };
         self.common.changed().mark(self.number);
         match result {
@@ -281,6 +294,7 @@ impl SequentialZone {
         }
         let wp = WritePointer::new(sector, self.capacity()).ok_or(EIO)?;
         let mut state = self.state.lock();
+        state.allocated = 0;
         state.zone.repair(&mut self.common.open_zones().lock(), wp);
         Ok(())
     }
@@ -315,7 +329,20 @@ impl SequentialZone {
     }
 
     /// Hands out sectors for writes and appends, and submits those that are allowed.
-    fn write(&self, mut requests: RequestList<Zloop>) -> Next {
+    fn write(&self, requests: RequestList<Zloop>) -> Next {
+        let (allowed, extent) = self.reserve(requests);
+        let Some(extent) = extent else {
+            return Next::Job;
+        };
+        // Whoever ends the write is the one who goes on.
+        self.mailbox.lock().begin_write(extent);
+        self.submit(allowed, extent);
+        Next::Wait
+    }
+
+    /// Hands out sectors for writes and appends. Those that are not allowed are ended; the others
+    /// are returned, with the sectors that they are for.
+    fn reserve(&self, mut requests: RequestList<Zloop>) -> (RequestList<Zloop>, Option<Extent>) {
         let mut allowed = RequestList::default();
         let mut extent: Option<Extent> = None;
         while let Some(mut request) = requests.pop_front() {
@@ -344,22 +371,84 @@ impl SequentialZone {
                 Err(refusal) => self.refuse(request, refusal),
             }
         }
-        let Some(extent) = extent else {
-            return Next::Job;
-        };
+        (allowed, extent)
+    }
 
+    /// Submits a write that has begun; may sleep.
+    fn submit(&self, requests: RequestList<Zloop>, extent: Extent) {
         match self.file.get() {
             Ok(file) => {
-                // Whoever ends the write is the one who goes on.
-                self.mailbox.lock().begin_write(extent);
-                allowed.submit(file, extent.start << SECTOR_SHIFT, Direction::Write);
-                Next::Wait
+                self.allocate_ahead(&file, extent);
+                requests.submit(file, extent.start << SECTOR_SHIFT, Direction::Write);
             }
-            Err(err) => {
-                self.write_failed(allowed, extent, err);
-                Next::Job
-            }
+            // As if it had been submitted and failed.
+            Err(err) => <Zloop as FileIoOperations>::file_io_done(requests, Err(err)),
         }
+    }
+
+    /// Carries out a write or append at once if nothing else is to be done in the zone, and if it
+    /// needs no waiting; if not, by a work item. For `queue_rq`.
+    ///
+    /// A write at the end of a file needs no waiting where the space for it is allocated.
+    pub(crate) fn write_now(self: &Arc<Self>, request: Request<Zloop>, queue: &Queue) {
+        if request.bytes() > MAX_BYTES_NOW || !self.common.extends().is_worth_trying() {
+            return self.post(request);
+        }
+        let request = {
+            let mut mailbox = self.mailbox.lock();
+            let request = mailbox.post_and_begin(request);
+            if request.is_none() {
+                self.wake(&mailbox, queue);
+            }
+            request
+        };
+        let Some(request) = request else {
+            return;
+        };
+        let (allowed, extent) = self.reserve(request.into());
+        let Some(extent) = extent else {
+            let mut mailbox = self.mailbox.lock();
+            mailbox.end_drain();
+            return self.wake(&mailbox, queue);
+        };
+        self.mailbox.lock().begin_write(extent);
+        let allocated = self.state.lock().allocated;
+        match self.file.get() {
+            Ok(file) if extent.end <= allocated => {
+                allowed.submit_nowait(file, extent.start << SECTOR_SHIFT, Direction::Write);
+            }
+            _ => allowed.enqueue(),
+        }
+    }
+
+    /// Allocates the space that the next small writes will need. It is no error if that fails.
+    fn allocate_ahead(&self, file: &File, extent: Extent) {
+        let len = extent.end.saturating_sub(extent.start) << SECTOR_SHIFT;
+        let allocated = self.state.lock().allocated;
+        if len > u64::from(MAX_BYTES_NOW)
+            || extent.end <= allocated
+            || !self.common.extends().is_worth_trying()
+        {
+            return;
+        }
+        let end = extent
+            .end
+            .saturating_add(AHEAD_SECTORS)
+            .min(self.capacity());
+        match file.preallocate(extent.start << SECTOR_SHIFT, end << SECTOR_SHIFT) {
+            Ok(()) => self.state.lock().allocated = end,
+            Err(_) => self.common.extends().failed(),
+        }
+    }
+
+    /// Gives back space that was allocated and not used; may sleep. Nothing may be under way.
+    pub(crate) fn trim(&self) -> Result {
+        let allocated = self.state.lock().allocated;
+        let file = self.file.get()?;
+        if allocated > self.written() {
+            file.truncate(file.size()?)?;
+        }
+        Ok(())
     }
 
     /// Ends a request that is refused.
@@ -461,6 +550,7 @@ impl SequentialZone {
         }
         let mut state = self.state.lock();
         state.flushed = 0;
+        state.allocated = 0;
         state.resets = state.resets.wrapping_add(1);
         state.zone.emptied(&mut self.common.open_zones().lock());
         Ok(())
@@ -506,6 +596,7 @@ impl SequentialZone {
         let medium = match found {
             Ok(wp) => {
                 self.written.store(wp.sector(), Release);
+                state.allocated = 0;
                 state.zone.repair(&mut set, wp);
                 Medium::Known
             }

@@ -191,6 +191,9 @@ pub(crate) trait FileExt {
     /// Makes it shorter or longer; what is added reads as zeros.
     fn truncate(&self, size: FileSize) -> Result;
 
+    /// Allocates space for the bytes from `from` to `to`, without changing the size.
+    fn preallocate(&self, from: u64, to: u64) -> Result;
+
     /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
     /// that this open file was not told about yet.
     fn sync(&self) -> Result;
@@ -252,6 +255,15 @@ impl FileExt for File {
         let size = i64::try_from(size).map_err(|_| EFBIG)?;
         // SAFETY: The path is that of an open file.
         to_result(unsafe { bindings::vfs_truncate(path(self), size) })
+    }
+
+    fn preallocate(&self, from: u64, to: u64) -> Result {
+        // `FALLOC_FL_KEEP_SIZE`, `include/uapi/linux/falloc.h`.
+        const KEEP_SIZE: c_int = 1;
+        let len = i64::try_from(to.checked_sub(from).ok_or(EINVAL)?)?;
+        let from = i64::try_from(from)?;
+        // SAFETY: The file is open.
+        to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), KEEP_SIZE, from, len) })
     }
 
     fn sync(&self) -> Result {

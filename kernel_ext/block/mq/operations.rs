@@ -5,6 +5,7 @@
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use super::{
+    gen_disk::Private,
     request::Pdu,
     IdleRequest, //
 };
@@ -39,11 +40,15 @@ pub(crate) trait Operations: Sized + 'static {
     /// Initialises the data of a request.
     fn new_request_data() -> impl PinInit<Self::RequestData>;
 
-    /// Takes a request to carry out.
+    /// Takes a request to carry out. `work_queue` is the disk's.
     ///
     /// On success the request must have been started; on failure it must not. May sleep, but must
     /// not wait for I/O: what it would wait for may be queued behind the request.
-    fn queue_rq(data: QueueDataRef<'_, Self>, request: IdleRequest<Self>) -> Result<(), Status>;
+    fn queue_rq(
+        data: QueueDataRef<'_, Self>,
+        work_queue: &Queue,
+        request: IdleRequest<Self>,
+    ) -> Result<(), Status>;
 
     /// Reports up to `nr` zones, the first being the one that contains `sector`. Called in process
     /// context, by many tasks at once, and before the disk is added. `work_queue` is the disk's.
@@ -76,7 +81,9 @@ impl<T: Operations> OperationsVTable<T> {
         let data = unsafe { T::QueueData::borrow(data) };
         // SAFETY: The request is handed over to us, and its pdu was initialised by `init_request`.
         let request = unsafe { IdleRequest::from_raw(rq) };
-        match T::queue_rq(data, request) {
+        // SAFETY: The disk of a queue that gets requests is there, and a disk of `T`.
+        let work_queue = unsafe { Private::<T>::of((*(*rq).q).disk).work_queue() };
+        match T::queue_rq(data, work_queue, request) {
             Ok(()) => Status::OK.into_raw(),
             Err(status) => status.into_raw(),
         }

@@ -41,7 +41,9 @@ unsafe impl<T: Operations> Sync for TagSet<T> {}
 impl<T: Operations> TagSet<T> {
     /// Allocates `nr_hw_queues` queues of `queue_depth` requests each.
     ///
-    /// [`Operations::queue_rq`] is called where it may sleep (`BLK_MQ_F_BLOCKING`).
+    /// [`Operations::queue_rq`] is called where it may sleep (`BLK_MQ_F_BLOCKING`). The disk has no
+    /// scheduler unless the user gives it one: there is no seek to save, and writes to a zone are
+    /// kept in order by the block layer without it.
     pub(crate) fn new(nr_hw_queues: NonZeroU32, queue_depth: NonZeroU32) -> Result<Arc<Self>> {
         let cmd_size = u32::try_from(size_of::<Pdu<T>>())?;
         Arc::pin_init(
@@ -54,7 +56,8 @@ impl<T: Operations> TagSet<T> {
                         numa_node: bindings::NUMA_NO_NODE,
                         cmd_size,
                         nr_maps: 1,
-                        flags: bindings::BLK_MQ_F_BLOCKING,
+                        flags: bindings::BLK_MQ_F_BLOCKING
+                            | bindings::BLK_MQ_F_NO_SCHED_BY_DEFAULT,
                         ..pin_init::zeroed()
                     };
                     // SAFETY: `slot` is valid for writes, and pinned.

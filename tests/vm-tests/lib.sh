@@ -17,6 +17,8 @@
 
 set -eEuo pipefail
 export LC_ALL=C
+# There is no udev in the VM: the library makes the nodes in /dev/mapper itself.
+export DM_DISABLE_UDEV=1
 export PYTHONPATH="$TESTS/vm-tests" PYTHONDONTWRITEBYTECODE=1
 
 CONTROL=/dev/zloop-control
@@ -57,6 +59,18 @@ refuse() {
 DEFERRED=()
 DEVICES=()
 
+# A device that was added: to be removed at the end, before what was set up
+# before it and after what came later.
+track() { # id
+	[[ " ${DEVICES[*]} " != *" $1 "* ]] || return 0
+	DEVICES+=("$1")
+	defer "drop $1"
+}
+
+drop() {
+	[[ ! -e /sys/block/zloop$1 ]] || printf 'remove id=%s\n' "$1" >$CONTROL
+}
+
 # Commands to run at the end of the test, last one first.
 defer() {
 	DEFERRED+=("$*")
@@ -69,13 +83,6 @@ on_exit() {
 	for ((i = ${#DEFERRED[@]} - 1; i >= 0; i--)); do
 		eval "${DEFERRED[i]}" || {
 			echo "cleaning up failed: ${DEFERRED[i]}" >&2
-			((rc == 0)) && rc=1
-		}
-	done
-	for i in "${DEVICES[@]}"; do
-		[[ -e /sys/block/zloop$i ]] || continue
-		printf 'remove id=%s\n' "$i" >$CONTROL || {
-			echo "zloop$i can't be removed" >&2
 			((rc == 0)) && rc=1
 		}
 	done
@@ -197,7 +204,7 @@ add_dev() { # [-i ID] [-b BASE_DIR] options
 	DIR=$base/$ID
 	mkdir -p "$DIR"
 	ctl "add id=$ID,base_dir=$base${1:+,$1}"
-	DEVICES+=("$ID")
+	track "$ID"
 	[[ -b $DEV ]] || fail "$DEV was added but is not there"
 }
 

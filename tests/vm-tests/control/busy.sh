@@ -119,27 +119,27 @@ test_open_during_add() {
 	mkdir -p "$BASE/0"
 	python3 - "$BASE" <<-'PY'
 	import errno, os, sys, threading
-	stop, bad = False, []
+	# Even while the device is not there, comes and is there, odd while it goes.
+	phase, stop, bad = 0, False, []
 	def opener():
 	    while not stop:
+	        before = phase
 	        try:
 	            os.close(os.open("/dev/zloop0", os.O_RDONLY))
 	        except FileNotFoundError:
 	            pass
 	        except OSError as e:
-	            # Only while a device goes away may it be there and not open.
-	            if not removing:
+	            if phase == before and before % 2 == 0:
 	                bad.append(errno.errorcode[e.errno])
-	removing = False
 	threads = [threading.Thread(target=opener) for _ in range(2)]
 	for t in threads: t.start()
 	fd = os.open("/dev/zloop-control", os.O_WRONLY)
 	for turn in range(30):
 	    os.write(fd, f"add id=0,base_dir={sys.argv[1]},capacity_mb=16,zone_size_mb=1,conv_zones=1".encode())
-	    removing = True
+	    phase += 1
 	    os.write(fd, b"remove id=0")
 	    while os.path.exists("/dev/zloop0"): pass
-	    removing = False
+	    phase += 1
 	stop = True
 	for t in threads: t.join()
 	if bad: sys.exit(f"openers got {bad}")

@@ -38,7 +38,7 @@ test_defaults() {
 	mount --bind "$SCRATCH/local" /var/local
 	defer umount /var/local
 	ctl add
-	DEVICES+=(0)
+	track 0
 	DEV=/dev/zloop0
 	geometry "64 256 256 8"
 	assert_eq "$(queue max_open_zones)" 0 max_open_zones
@@ -101,7 +101,7 @@ test_leading_zeros() {
 	mkdir -p "$BASE/0"
 	DEV=/dev/zloop0
 	ctl "add id=00,base_dir=$BASE,capacity_mb=064,zone_size_mb=0004,conv_zones=03,queue_depth=020"
-	DEVICES+=(0)
+	track 0
 	geometry "16 4 4 3"
 	assert_eq "$(cat /sys/block/zloop0/mq/0/nr_tags)" 20 queue_depth
 }
@@ -112,7 +112,7 @@ test_hexadecimal() {
 	mkdir -p "$BASE/10"
 	DEV=/dev/zloop10
 	ctl "add id=0xa,base_dir=$BASE,capacity_mb=0x40,zone_size_mb=0x4,conv_zones=0X3,queue_depth=0x1F"
-	DEVICES+=(10)
+	track 10
 	geometry "16 4 4 3"
 	assert_eq "$(cat /sys/block/zloop10/mq/0/nr_tags)" 31 queue_depth
 	ctl "remove id=0xA"
@@ -134,18 +134,18 @@ test_id_is_chosen() {
 	local i
 	for i in 0 1 2 3 4; do mkdir -p "$BASE/$i"; done
 	ctl "add base_dir=$BASE,$SMALL"
-	DEVICES+=(0)
+	track 0
 	[[ -b /dev/zloop0 ]] || fail "not device 0"
 	ctl "add id=-1,base_dir=$BASE,$SMALL"
-	DEVICES+=(1)
+	track 1
 	[[ -b /dev/zloop1 ]] || fail "not device 1"
 	ctl "add id=3,base_dir=$BASE,$SMALL"
-	DEVICES+=(3)
+	track 3
 	ctl "add id=-7,base_dir=$BASE,$SMALL"
-	DEVICES+=(2)
+	track 2
 	[[ -b /dev/zloop2 ]] || fail "not device 2"
 	ctl "add base_dir=$BASE,$SMALL"
-	DEVICES+=(4)
+	track 4
 	[[ -b /dev/zloop4 ]] || fail "not device 4"
 	remove_dev 1
 	ctl "add base_dir=$BASE,$SMALL"
@@ -175,14 +175,14 @@ test_relative_base_dir() {
 	mkdir -p "$SCRATCH/there/0"
 	cd "$SCRATCH" || exit
 	ctl "add id=0,base_dir=there,$SMALL"
-	DEVICES+=(0)
+	track 0
 	cd /
 	[[ -e $SCRATCH/there/0/seq-000015 ]] || fail "no files in the relative directory"
 	mkdir -p "$SCRATCH/with space/1" "$SCRATCH/slash/2"
 	ctl "add id=1,base_dir=$SCRATCH/with space,$SMALL"
-	DEVICES+=(1)
+	track 1
 	ctl "add id=2,base_dir=$SCRATCH/slash/,$SMALL"
-	DEVICES+=(2)
+	track 2
 }
 
 # All flags and limits together, each of which must be taken.
@@ -190,7 +190,7 @@ test_all_options() {
 	mkdir -p "$BASE/5"
 	DEV=/dev/zloop5
 	ctl "add id=5,capacity_mb=64,zone_size_mb=4,zone_capacity_mb=2,conv_zones=2,max_open_zones=4,base_dir=$BASE,nr_queues=2,queue_depth=32,buffered_io,zone_append=1,ordered_zone_append,discard_write_cache"
-	DEVICES+=(5)
+	track 5
 	geometry "16 4 2 2"
 	assert_eq "$(queue max_open_zones 5)" 4 max_open_zones
 	assert_eq "$(cat /sys/block/zloop5/mq/0/nr_tags)" 32 queue_depth

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+# Zone files on xfs.
+#
+# Guards the promise that it does not matter which file system is beneath: block
+# size, alignment of direct I/O and the sizes of files are taken as they are.
+# scratch: xfs
+# limit: 240
+
+source "$TESTS/vm-tests/backing.bash"
+
+test_zone_data() {
+	zone_data
+}
+
+test_fio() {
+	zone_fio
+}

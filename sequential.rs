@@ -27,6 +27,7 @@ use crate::{
     },
     device::{
         Common,
+        OpenSet,
         Zloop, //
     },
     kernel_ext::{
@@ -67,6 +68,7 @@ use crate::{
         Zone, //
     },
 };
+use core::cmp::Ordering;
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,
@@ -76,6 +78,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            AtomicFlag,
             Release, //
         },
         Arc,
@@ -102,6 +105,8 @@ pub(crate) struct SequentialZone {
     pub(crate) file: ZoneFile,
     /// What is below this, in sectors of the zone, can be read from the file.
     written: Atomic<u64>,
+    /// Whether the mailbox's medium is known, for those who only look.
+    known: AtomicFlag,
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -168,6 +173,7 @@ impl SequentialZone {
                 number,
                 file <- ZoneFile::new(file),
                 written: Atomic::new(written),
+                known: AtomicFlag::new(true),
                 state <- new_mutex!(state, "zloop_zone"),
                 mailbox <- new_spinlock_irq!(Mailbox::new(), "zloop_mailbox"),
                 work <- new_work!("zloop_zone"),
@@ -183,21 +189,22 @@ impl SequentialZone {
 
     /// Whether a reset would find nothing to do.
     pub(crate) fn is_pristine(&self) -> bool {
-        let medium = self.mailbox.lock().medium();
+        let known = self.known.load(Acquire);
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
-        medium == Medium::Known && state.zone.condition(&set) == Condition::Empty
+        known && state.zone.condition(&set) == Condition::Empty
     }
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
     pub(crate) fn snapshot(self: &Arc<Self>, queue: &Queue) -> Snapshot {
-        let mut mailbox = self.mailbox.lock();
-        mailbox.look_again();
-        while mailbox.medium() == Medium::Stale {
-            self.wake(&mailbox, queue);
-            self.common.repaired().wait(&mut mailbox);
+        if !self.known.load(Acquire) {
+            let mut mailbox = self.mailbox.lock();
+            mailbox.look_again();
+            while mailbox.medium() == Medium::Stale {
+                self.wake(&mailbox, queue);
+                self.common.repaired().wait(&mut mailbox);
+            }
         }
-        drop(mailbox);
 
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
@@ -282,21 +289,32 @@ impl SequentialZone {
             extent.start,
             extent.end
         );
-        self.mailbox.lock().set_medium(Medium::Stale);
+        self.set_medium(Medium::Stale);
         requests.end(err.into());
     }
 
     /// Takes the zone back to `sector`: nothing behind it was acknowledged.
     fn take_back(&self, sector: u64) -> Result {
         let file = self.file.get()?;
-        if file.size()? != sector << SECTOR_SHIFT {
-            file.truncate(sector << SECTOR_SHIFT)?;
+        let bytes = sector << SECTOR_SHIFT;
+        match file.size()?.cmp(&bytes) {
+            // What was acknowledged isn't there; making the file longer would hide that.
+            Ordering::Less => return Err(EIO),
+            Ordering::Equal => {}
+            Ordering::Greater => file.truncate(bytes)?,
         }
         let wp = WritePointer::new(sector, self.capacity()).ok_or(EIO)?;
         let mut state = self.state.lock();
         state.allocated = 0;
         state.zone.repair(&mut self.common.open_zones().lock(), wp);
         Ok(())
+    }
+
+    /// Notes whether the end of the file is known.
+    fn set_medium(&self, medium: Medium) {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.set_medium(medium);
+        self.known.store(medium == Medium::Known, Release);
     }
 
     fn capacity(&self) -> u64 {
@@ -498,7 +516,7 @@ impl SequentialZone {
     /// Applies a rule that concerns nothing but the zone and the open set.
     fn with_zone<R>(
         &self,
-        rule: impl FnOnce(&mut Zone, &mut crate::device::OpenSet) -> Result<R, Refusal>,
+        rule: impl FnOnce(&mut Zone, &mut OpenSet) -> Result<R, Refusal>,
     ) -> Result<R, Trouble> {
         let mut state = self.state.lock();
         let mut set = self.common.open_zones().lock();
@@ -528,7 +546,7 @@ impl SequentialZone {
                 state.zone.not_finished(&mut set, previous);
                 drop(set);
                 drop(state);
-                self.mailbox.lock().set_medium(Medium::Stale);
+                self.set_medium(Medium::Stale);
                 Err(Trouble::Medium(err))
             }
         }
@@ -544,7 +562,7 @@ impl SequentialZone {
                 file.sync()
             });
             if let Err(err) = emptied {
-                self.mailbox.lock().set_medium(Medium::Stale);
+                self.set_medium(Medium::Stale);
                 return Err(Trouble::Medium(err));
             }
         }
@@ -582,7 +600,7 @@ impl SequentialZone {
                 RequestList::from(request).submit(file, offset << SECTOR_SHIFT, Direction::Read);
             }
             _ => {
-                self.mailbox.lock().set_medium(Medium::Stale);
+                self.set_medium(Medium::Stale);
                 request.end(Status::IOERR);
             }
         }
@@ -607,7 +625,7 @@ impl SequentialZone {
         };
         drop(set);
         drop(state);
-        self.mailbox.lock().set_medium(medium);
+        self.set_medium(medium);
         self.common.repaired().notify_all();
     }
 

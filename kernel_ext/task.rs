@@ -11,6 +11,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    ffi::c_void,
     task::Task,
     types::NotThreadSafe, //
 };
@@ -69,11 +70,13 @@ impl Drop for BlockIoScope {
 ///
 /// The I/O below goes its own way, at once: it is neither added to the plug that is being flushed,
 /// nor to the list of bios that waits for the task to return from the device above. To such a list
-/// nobody could add while being waited for, when memory is short.
+/// nobody could add while being waited for, when memory is short. And the file system below does not
+/// take the transaction that the one above may be in for one of its own.
 #[must_use = "the scope ends when this is dropped"]
 pub(crate) struct NestedIoScope {
     plug: *mut bindings::blk_plug,
     bio_list: *mut bindings::bio_list,
+    journal_info: *mut c_void,
     _scope: BlockIoScope,
 }
 
@@ -86,8 +89,8 @@ impl NestedIoScope {
         }
         let task = Task::current_raw();
         // SAFETY: `task` is the current task, which is alive, and only the task itself uses its
-        // `plug` and `bio_list`, which are valid or null.
-        let (plug, bio_list) = unsafe {
+        // `plug`, `bio_list` and `journal_info`; the first two are valid or null.
+        let (plug, bio_list, journal_info) = unsafe {
             // The flag says that the plug has a time stamp which the scheduler must take away, so
             // there has to be a plug while it is set: `blk_plug_invalidate_ts()`.
             if (*task).flags & bindings::PF_BLOCK_TS != 0 {
@@ -99,11 +102,13 @@ impl NestedIoScope {
             (
                 replace(&mut (*task).plug, null_mut()),
                 replace(&mut (*task).bio_list, null_mut()),
+                replace(&mut (*task).journal_info, null_mut()),
             )
         };
         Some(Self {
             plug,
             bio_list,
+            journal_info,
             _scope: BlockIoScope::enter(),
         })
     }
@@ -117,6 +122,7 @@ impl Drop for NestedIoScope {
         unsafe {
             (*task).plug = self.plug;
             (*task).bio_list = self.bio_list;
+            (*task).journal_info = self.journal_info;
         }
     }
 }

@@ -462,11 +462,11 @@ impl SequentialZone {
     /// Gives back space that was allocated and not used; may sleep. Nothing may be under way.
     pub(crate) fn trim(&self) -> Result {
         let allocated = self.state.lock().allocated;
-        let file = self.file.get()?;
-        if allocated > self.written() {
-            file.truncate(file.size()?)?;
+        if allocated <= self.written() {
+            return Ok(());
         }
-        Ok(())
+        let file = self.file.get()?;
+        file.truncate(file.size()?)
     }
 
     /// Ends a request that is refused.

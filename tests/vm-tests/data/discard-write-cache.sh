@@ -4,7 +4,7 @@
 # Guards the promise that every sequential zone, also a full one, is rolled back to
 # what was last flushed and never further, where a reset and a finish count as
 # flushed when they complete. Each case is a test of its own, since the C driver
-# gets most of them wrong, each for a reason of its own.
+# gets some of them wrong, each for a reason of its own.
 
 OPTIONS=capacity_mb=20,zone_size_mb=2,zone_capacity_mb=1,conv_zones=2
 
@@ -30,7 +30,6 @@ cached() {
 	session $OPTIONS,discard_write_cache
 }
 
-# C driver fails: defect 10
 test_unflushed_tail_is_lost() {
 	cached <<'PY'
 d.zwrite(5, 0, 64)
@@ -49,7 +48,7 @@ d.zcheck(5, 64, 64, 3)
 PY
 }
 
-# Without conventional zones, zone 0 is sequential: here the C driver is right.
+# Without conventional zones, zone 0 is sequential.
 test_first_zone() {
 	session capacity_mb=20,zone_size_mb=2,conv_zones=0,discard_write_cache <<'PY'
 d.zwrite(0, 0, 64)
@@ -77,7 +76,6 @@ PY
 }
 
 # Every zone to its own place, at the last of several flushes.
-# C driver fails: defect 10
 test_every_zone_to_its_place() {
 	cached <<'PY'
 for nr in range(2, 10): d.zwrite(nr, 0, 8 * nr)
@@ -165,7 +163,6 @@ d.zcheck(0, 0, LEN, None)
 PY
 }
 
-# C driver fails: defects 10, 12
 test_flushed_after_reset() {
 	cached <<'PY'
 d.zwrite(5, 0, 64)
@@ -226,7 +223,6 @@ PY
 }
 
 # A write that asks to be durable is so when it completes.
-# C driver fails: defect 10
 test_synchronous_write() {
 	cached <<'PY'
 s = Dev(args[0], os.O_RDWR | os.O_DIRECT | os.O_DSYNC)
@@ -240,7 +236,7 @@ PY
 }
 
 # With the zone files in the page cache it is the same.
-# C driver fails: defect 10
+# C driver fails: defect 11
 test_buffered_io() {
 	session $OPTIONS,discard_write_cache,buffered_io <<'PY'
 d.zwrite(5, 0, 64)
@@ -272,7 +268,6 @@ PY
 }
 
 # A file system that was unmounted has flushed all that it wrote.
-# C driver fails: defect 10
 test_file_system_above() {
 	mkdir "$SCRATCH/mnt"
 	head -c 300K /dev/urandom >"$SCRATCH/data"

@@ -38,12 +38,22 @@ broken() {
 	table "0 $SECTORS error"
 }
 
+# The same for the sectors of one file only, already written, so that nothing of
+# the file system's own is lost with it.
+broken_file() { # file
+	local start count
+	read -r start count < <(filefrag -v -b512 "$1" | awk '$1 == "0:" {gsub(/[.:]/, " "); print $4, $6}')
+	((start > 0 && count > 0)) || fail "no extent of $1: $(filefrag -v -b512 "$1")"
+	table "0 $start linear $LOOP 0
+$start $count error
+$((start + count)) $((SECTORS - start - count)) linear $LOOP $((start + count))"
+}
+
 whole() {
 	table "0 $SECTORS linear $LOOP 0"
 }
 
 # A write into the page cache succeeds; that it came to nothing, the flush says.
-# C driver fails: defect 16
 test_flush_reports_writeback_errors() {
 	setup buffered_io
 	zbc "$DEV" write 0 64
@@ -59,12 +69,24 @@ test_flush_reports_writeback_errors() {
 }
 
 # The same for a sequential zone.
-# C driver fails: defect 16
 test_flush_reports_writeback_errors_of_sequential_zones() {
 	setup buffered_io
 	zbc "$DEV" write $((3 * 4096)) 64
 	broken
 	assert_eq "$(zbc "$DEV" flush 2>&1 || true)" EIO "flush with a sequential zone's data lost"
+	whole
+}
+
+# Nothing is lost but the data of one file, and the file system is well otherwise.
+# C driver fails: defect 16
+test_flush_reports_lost_data_alone() {
+	setup buffered_io
+	zbc "$DEV" write 0 64
+	zbc "$DEV" flush
+	sync
+	broken_file "$DIR/cnv-000000"
+	zbc "$DEV" write 0 64 2
+	assert_eq "$(zbc "$DEV" flush 2>&1 || true)" EIO "flush with a file's data lost"
 	whole
 }
 

@@ -24,6 +24,8 @@ boot1_write() {
 	remove_dev
 	add_dev -i 7 $OPTIONS,buffered_io,zone_append=0
 	fio_zones "$DEV" --offset=8M --size=8M --rw=write --bs=64k
+	head -c 24M "$DEV" | sha256sum >"$SCRATCH/sum"
+	zbc "$DEV" report >"$SCRATCH/report"
 	remove_dev 7
 	# What the test is about is the driver, not whether the file system beneath
 	# was unmounted in time.
@@ -46,6 +48,7 @@ boot2_write() {
 	PY
 	remove_dev
 	add_dev -i 7 $OPTIONS
-	fio_zones "$DEV" --offset=8M --size=8M --rw=write --bs=64k --verify_only=1
+	assert_eq "$(head -c 24M "$DEV" | sha256sum)" "$(<"$SCRATCH/sum")" "what fio wrote before the reboot"
+	assert_eq "$(zbc "$DEV" report)" "$(sed 's/ seq [IE]O / seq C /' "$SCRATCH/report")" "zones before the reboot"
 	remove_dev 7
 }

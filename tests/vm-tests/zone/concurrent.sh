@@ -57,7 +57,7 @@ storm() { # seconds; standard input: code that defines step(d, rnd, zone)
 }
 
 # The same command again and again, which always succeeds.
-# C driver fails: the kernel stops in blk_mq_end_request()
+# C driver may fail: the kernel stops in blk_mq_end_request()
 test_the_same_command() {
 	setup
 	storm 4 <<-'PY'
@@ -68,7 +68,7 @@ test_the_same_command() {
 }
 
 # Commands of which some are refused.
-# C driver fails: the kernel stops in blk_mq_end_request()
+# C driver may fail: the kernel stops in blk_mq_end_request()
 test_commands_that_may_be_refused() {
 	setup max_open_zones=2
 	storm 6 <<-'PY'
@@ -79,7 +79,7 @@ test_commands_that_may_be_refused() {
 }
 
 # Writes that hit or miss the write pointer, among resets and finishes.
-# C driver fails: the kernel stops in blk_mq_end_request()
+# C driver may fail: the kernel stops in blk_mq_end_request()
 test_writes_among_commands() {
 	setup max_open_zones=3
 	storm 8 <<-'PY'

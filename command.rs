@@ -70,7 +70,7 @@ impl CommandData {
     }
 
     /// Notes what a read of a sequential zone must find: all below `sector` of the zone.
-    pub(crate) fn expect(&self, sector: u64) {
+    pub(crate) fn must_find(&self, sector: u64) {
         self.expected.store(sector, Relaxed);
     }
 }
@@ -140,7 +140,7 @@ fn target(request: &Request<Zloop>) -> Result<(ARef<File>, u64)> {
     let device = request.queue_data();
     let zone = device.zone_at(request.sector()).ok_or(EIO)?;
     if let Zone::Sequential(zone) = zone {
-        request.data().expect(zone.written());
+        request.data().must_find(zone.written());
     }
     let geometry = device.common().geometry();
     let offset = geometry.offset_in_zone(request.sector());

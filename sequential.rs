@@ -596,7 +596,7 @@ impl SequentialZone {
         match file.size() {
             Ok(size) if size >> SECTOR_SHIFT >= self.written() => {
                 let offset = self.common.geometry().offset_in_zone(request.sector());
-                request.data().expect(self.written());
+                request.data().must_find(self.written());
                 RequestList::from(request).submit(file, offset << SECTOR_SHIFT, Direction::Read);
             }
             _ => {

@@ -107,6 +107,8 @@ pub(crate) struct SequentialZone {
     written: Atomic<u64>,
     /// Whether the mailbox's medium is known, for those who only look.
     known: AtomicFlag,
+    /// Whether anything was ever posted. If not, all follows from `written`.
+    touched: AtomicFlag,
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -174,6 +176,7 @@ impl SequentialZone {
                 file <- ZoneFile::new(file),
                 written: Atomic::new(written),
                 known: AtomicFlag::new(true),
+                touched: AtomicFlag::new(false),
                 state <- new_mutex!(state, "zloop_zone"),
                 mailbox <- new_spinlock_irq!(Mailbox::new(), "zloop_mailbox"),
                 work <- new_work!("zloop_zone"),
@@ -189,6 +192,9 @@ impl SequentialZone {
 
     /// Whether a reset would find nothing to do.
     pub(crate) fn is_pristine(&self) -> bool {
+        if !self.touched.load(Acquire) {
+            return self.written() == 0;
+        }
         let known = self.known.load(Acquire);
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
@@ -197,6 +203,9 @@ impl SequentialZone {
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
     pub(crate) fn snapshot(self: &Arc<Self>, queue: &Queue) -> Snapshot {
+        if !self.touched.load(Acquire) {
+            return self.untouched();
+        }
         if !self.known.load(Acquire) {
             let mut mailbox = self.mailbox.lock();
             mailbox.look_again();
@@ -214,8 +223,31 @@ impl SequentialZone {
         }
     }
 
+    /// What a report shows of a zone in which nothing was done since the device was added. Nobody
+    /// can change that from outside: such a zone isn't open.
+    fn untouched(&self) -> Snapshot {
+        let write_pointer = self.written();
+        let condition = match write_pointer {
+            0 => Condition::Empty,
+            wp if wp == self.capacity() => Condition::Full,
+            _ => Condition::Closed,
+        };
+        Snapshot {
+            condition,
+            write_pointer,
+        }
+    }
+
+    /// Notes that something is about to be done in the zone.
+    fn touch(&self) {
+        if !self.touched.load(Acquire) {
+            self.touched.store(true, Release);
+        }
+    }
+
     /// Posts a request. Any context.
     pub(crate) fn post(self: &Arc<Self>, request: Request<Zloop>) {
+        self.touch();
         let mut mailbox = self.mailbox.lock();
         mailbox.post(request);
         mailbox.work_queue(|queue| self.wake(&mailbox, queue));
@@ -223,6 +255,7 @@ impl SequentialZone {
 
     /// Posts the zone's part of a reset of all zones. Any context.
     pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, queue: &Queue) {
+        self.touch();
         let mut mailbox = self.mailbox.lock();
         mailbox.post_reset_all(reset);
         self.wake(&mailbox, queue);
@@ -412,6 +445,7 @@ impl SequentialZone {
         if request.bytes() > MAX_BYTES_NOW || !self.common.extends().is_worth_trying() {
             return self.post(request);
         }
+        self.touch();
         let request = {
             let mut mailbox = self.mailbox.lock();
             let request = mailbox.post_and_begin(request);

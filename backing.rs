@@ -148,13 +148,7 @@ impl DeviceDirectory {
                 id,
                 "base_dir={base_dir}: can't open the directory {path}: {err:?}"
             );
-            // An errno that a script of the C driver's knows: a write has no file name that could
-            // be missing.
-            if err == ENOENT {
-                EINVAL
-            } else {
-                err
-            }
+            errno_for_add(err)
         })?;
         let mut this = Self {
             dir,
@@ -218,33 +212,39 @@ impl DeviceDirectory {
     ///
     /// `block_size` is the device's, in bytes.
     pub(crate) fn check_length(&self, zone: u32, file: &File, block_size: u32) -> Result<u64> {
-        let name = self.zone_file_name(zone)?;
-        let bytes = file
-            .size()
-            .map_err(|err| self.refuse_file(&name, "can't get its length", err))?;
         let capacity = self.geometry.zone_capacity(zone) << SECTOR_SHIFT;
-        let (id, path, name) = (
-            self.id,
-            BStr::from_bytes(self.path.to_bytes()),
-            BStr::from_bytes(name.to_bytes()),
-        );
-        if self.geometry.is_conventional(zone) {
-            if bytes != capacity {
-                refuse!(
-                    id,
-                    "zone {zone}: {path}/{name} has {bytes} bytes: must be {capacity}"
-                );
-                return Err(EINVAL);
+        let conventional = self.geometry.is_conventional(zone);
+        let fits = |bytes| {
+            if conventional {
+                bytes == capacity
+            } else {
+                bytes <= capacity && bytes % u64::from(block_size) == 0
             }
-        } else if bytes > capacity || bytes % u64::from(block_size) != 0 {
+        };
+        let size = file.size();
+        if let Ok(bytes) = size {
+            if fits(bytes) {
+                return Ok(bytes >> SECTOR_SHIFT);
+            }
+        }
+
+        // Only a message needs the name.
+        let name = self.zone_file_name(zone)?;
+        let bytes = size.map_err(|err| self.refuse_file(&name, "can't get its length", err))?;
+        let (id, (path, name)) = (self.id, self.shown(&name));
+        if conventional {
+            refuse!(
+                id,
+                "zone {zone}: {path}/{name} has {bytes} bytes: must be {capacity}"
+            );
+        } else {
             refuse!(
                 id,
                 "zone {zone}: {path}/{name} has {bytes} bytes: must be at most {capacity} and a \
                  multiple of {block_size}"
             );
-            return Err(EINVAL);
         }
-        Ok(bytes >> SECTOR_SHIFT)
+        Err(EINVAL)
     }
 
     /// Records the geometry and makes all durable.
@@ -319,10 +319,7 @@ impl DeviceDirectory {
         for kind in [Kind::Conventional, Kind::Sequential] {
             let name = zone_file_name(kind, next)?;
             if self.exists(&name)? {
-                let (path, name) = (
-                    BStr::from_bytes(self.path.to_bytes()),
-                    BStr::from_bytes(name.to_bytes()),
-                );
+                let (path, name) = self.shown(&name);
                 refuse!(
                     id,
                     "capacity_mb: {path} holds a larger device: {name} is there, and the last zone \
@@ -357,11 +354,7 @@ impl DeviceDirectory {
         match recorded_geometry(text) {
             Ok(geometry) => Ok(Some(geometry)),
             Err(err) => {
-                let (id, path, name) = (
-                    self.id,
-                    BStr::from_bytes(self.path.to_bytes()),
-                    BStr::from_bytes(name.to_bytes()),
-                );
+                let (id, (path, name)) = (self.id, self.shown(name));
                 refuse!(id, "{path}/{name} is damaged: {}", Shown(err));
                 Err(EINVAL)
             }
@@ -397,17 +390,17 @@ impl DeviceDirectory {
 
     /// Says what can't be done with a file, and why, and returns the errno for it.
     fn refuse_file(&self, name: &CStr, what: &str, err: Error) -> Error {
-        let (id, path, name) = (
-            self.id,
+        let (id, (path, name)) = (self.id, self.shown(name));
+        refuse!(id, "{path}/{name}: {what}: {err:?}");
+        errno_for_add(err)
+    }
+
+    /// The directory and a file in it, for a message.
+    fn shown<'a>(&'a self, name: &'a CStr) -> (&'a BStr, &'a BStr) {
+        (
             BStr::from_bytes(self.path.to_bytes()),
             BStr::from_bytes(name.to_bytes()),
-        );
-        refuse!(id, "{path}/{name}: {what}: {err:?}");
-        if err == ENOENT {
-            EINVAL
-        } else {
-            err
-        }
+        )
     }
 }
 
@@ -423,6 +416,16 @@ impl Drop for DeviceDirectory {
                 let _ = self.unlink_if_there(INCOMPLETE);
             }
         }
+    }
+}
+
+/// The errno that an `add` fails with: one that a script of the C driver's knows. A write has no file
+/// name that could be missing.
+fn errno_for_add(err: Error) -> Error {
+    if err == ENOENT {
+        EINVAL
+    } else {
+        err
     }
 }
 

@@ -174,9 +174,11 @@ impl Mailbox {
 
     /// Whether a drainer has to be called for what is here.
     pub(crate) fn wants_drainer(&self) -> bool {
-        let has_work =
-            !self.queue.is_empty() || self.reset_all.is_some() || self.medium == Medium::Stale;
-        has_work && matches!(self.stage, Stage::Idle)
+        self.has_work() && matches!(self.stage, Stage::Idle)
+    }
+
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.reset_all.is_some() || self.medium == Medium::Stale
     }
 
     /// The workqueue of the requests that are here. It can't go away while they are.
@@ -282,10 +284,8 @@ impl Mailbox {
     /// Posts a write and gives it back at once if there is nothing else to do in the zone. The
     /// caller is the drainer then.
     pub(crate) fn post_and_begin(&mut self, request: Request<Zloop>) -> Option<Request<Zloop>> {
-        let nothing_else = matches!(self.stage, Stage::Idle)
-            && self.queue.is_empty()
-            && self.reset_all.is_none()
-            && self.medium == Medium::Known;
+        let nothing_else =
+            matches!(self.stage, Stage::Idle) && !self.has_work() && self.medium == Medium::Known;
         if !nothing_else {
             self.post(request);
             return None;

@@ -23,6 +23,8 @@ impl Status {
     pub(crate) const OK: Self = Self(0);
     /// The device doesn't know the operation.
     pub(crate) const NOTSUPP: Self = Self(1);
+    /// The request took too long, ETIMEDOUT.
+    pub(crate) const TIMEOUT: Self = Self(2);
     /// The request failed, EIO.
     pub(crate) const IOERR: Self = Self(10);
     /// Too many zones are open, ETOOMANYREFS.

@@ -6,7 +6,10 @@
 
 use super::{
     gen_disk::Private,
-    request::Pdu,
+    request::{
+        end_if_lost,
+        Pdu, //
+    },
     IdleRequest, //
 };
 use crate::kernel_ext::block::{
@@ -14,7 +17,10 @@ use crate::kernel_ext::block::{
     Status, //
 };
 use ::pin_init::raw_try_init;
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     error::from_result,
@@ -89,6 +95,23 @@ impl<T: Operations> OperationsVTable<T> {
         }
     }
 
+    /// The time of a request is over. A file operation can't be called off, so one that is under
+    /// way gets more time; what is ended here are requests whose end was lost on purpose.
+    ///
+    /// # Safety
+    ///
+    /// `rq` must be a started request of a tag set of `T`, and no other call for it be under way.
+    unsafe extern "C" fn timeout(rq: *mut bindings::request) -> bindings::blk_eh_timer_return {
+        // SAFETY: A valid pointer is not null.
+        let rq = unsafe { NonNull::new_unchecked(rq) };
+        // SAFETY: By the safety requirement.
+        if unsafe { end_if_lost::<T>(rq) } {
+            bindings::blk_eh_timer_return_BLK_EH_DONE
+        } else {
+            bindings::blk_eh_timer_return_BLK_EH_RESET_TIMER
+        }
+    }
+
     /// # Safety
     ///
     /// `rq` must be a request of a tag set of `T`, with room for a `Pdu<T>` behind it.
@@ -120,6 +143,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     pub(super) const VTABLE: bindings::blk_mq_ops = bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq),
+        timeout: Some(Self::timeout),
         init_request: Some(Self::init_request),
         exit_request: Some(Self::exit_request),
         ..pin_init::zeroed()

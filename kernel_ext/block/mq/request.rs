@@ -31,6 +31,12 @@ use kernel::{
         PAGE_SIZE, //
     },
     prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    },
     types::ForeignOwnable,
     workqueue::{
         HasWork,
@@ -89,6 +95,8 @@ pub(super) struct Pdu<T: Operations> {
     data: T::RequestData,
     #[pin]
     pub(super) file_io: FileIo<T>,
+    /// The request has been carried out, but its end was kept back: see [`Request::end`].
+    end_is_lost: Atomic<bool>,
 }
 
 impl<T: Operations> Pdu<T> {
@@ -96,6 +104,7 @@ impl<T: Operations> Pdu<T> {
         try_pin_init!(Self {
             data <- T::new_request_data(),
             file_io <- FileIo::new(),
+            end_is_lost: Atomic::new(false),
         })
     }
 
@@ -279,18 +288,73 @@ impl<T: Operations> Request<T> {
         }
     }
 
-    /// Ends the request.
+    /// Ends the request. If fault injection wants the end to get lost (`fail_io_timeout`), then
+    /// the request ends when its time is over.
     pub(crate) fn end(self, status: Status) {
-        // SAFETY: The request is not used any more.
-        unsafe { end(self.into_raw(), status) };
+        // SAFETY: The request is ours to end, and not used any more.
+        unsafe { end_or_lose::<T>(self.into_raw(), status) };
     }
 }
 
 impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the request is ours to end, and it is not used any more.
-        unsafe { end(self.0, Status::IOERR) };
+        unsafe { end_or_lose::<T>(self.0, Status::IOERR) };
     }
+}
+
+/// Ends a request whose end was lost, because its time is over. Any other one is still being
+/// carried out. Returns whether it was ended.
+///
+/// # Safety
+///
+/// `rq` must be a request of a tag set of `T` that was started, and the caller must be the block
+/// layer's `timeout` callback for it, of which there is one at a time.
+pub(super) unsafe fn end_if_lost<T: Operations>(rq: NonNull<bindings::request>) -> bool {
+    // SAFETY: A started request has an initialised pdu.
+    let lost = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).end_is_lost };
+    // ACQUIRE: What was done for the request happened before its end.
+    if !lost.load(Acquire) {
+        return false;
+    }
+    lost.store(false, Relaxed);
+    // SAFETY: Whoever lost the end has given up the request.
+    unsafe { end(rq, Status::TIMEOUT) };
+    true
+}
+
+/// Ends a request, or loses its end.
+///
+/// # Safety
+///
+/// The request must be one of a tag set of `T`, the caller's to end, and not be used any more.
+unsafe fn end_or_lose<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
+    // SAFETY: A request that is the caller's has a queue.
+    if unsafe { should_fake_timeout((*rq.as_ptr()).q) } {
+        // SAFETY: The pdu of a request that is the caller's is initialised.
+        let lost = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).end_is_lost };
+        // RELEASE: From here on the request is `end_if_lost`'s.
+        lost.store(true, Release);
+    } else {
+        // SAFETY: By the safety requirement.
+        unsafe { end(rq, status) };
+    }
+}
+
+/// Whether fault injection wants a request to time out: `blk_should_fake_timeout()`.
+///
+/// # Safety
+///
+/// `q` must be valid.
+unsafe fn should_fake_timeout(q: *mut bindings::request_queue) -> bool {
+    const FAIL_IO: c_ulong = 1 << bindings::QUEUE_FLAG_FAIL_IO;
+
+    // Where there is no fault injection, neither is the function.
+    cfg!(CONFIG_FAIL_IO_TIMEOUT)
+        // SAFETY: By the safety requirement. Other bits of the word may change meanwhile.
+        && unsafe { (&raw const (*q).queue_flags).read_volatile() } & FAIL_IO != 0
+        // SAFETY: By the safety requirement.
+        && unsafe { bindings::__blk_should_fake_timeout(q) }
 }
 
 /// Ends a request: `blk_mq_end_request()`, but for a request without data.

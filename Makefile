@@ -24,6 +24,9 @@ check-in-tree:
 check-vm:
 	tests/check vm
 
+check-debug:
+	ZLOOP_DEBUG=1 tests/check vm
+
 check-zbd:
 	tests/check zbd
 
@@ -59,6 +62,7 @@ help:
 	@echo 'make check-host      the tests that need no kernel'
 	@echo 'make check-in-tree   built in, and as a module, in a kernel tree'
 	@echo 'make check-vm        the tests in a virtual machine'
+	@echo 'make check-debug     the same tests in a kernel that looks for mistakes'
 	@echo 'make check-zbd FIO_SRC=dir               t/zbd of a fio checkout'
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
 	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'
@@ -73,4 +77,4 @@ help:
 export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR FIO_SRC ZONEFS_TOOLS_SRC
 
 .PHONY: modules modules_install check check-style check-host check-in-tree \
-	check-vm check-zbd check-zonefs bench demo shell clean distclean help
+	check-vm check-debug check-zbd check-zonefs bench demo shell clean distclean help

@@ -21,8 +21,14 @@ shopt -s inherit_errexit
 VM=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TREE=$(cd "$VM/../.." && pwd)
 CACHE=${ZLOOP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zloop}
-KERNEL=${KERNEL:-7.3.4+deb13-amd64}
-export VM TREE CACHE KERNEL
+# Debian's kernel, and what the VM runs: the same, or the debug kernel of its version.
+STOCK_KERNEL=${STOCK_KERNEL:-${KERNEL:-7.3.4+deb13-amd64}}
+KERNEL=$STOCK_KERNEL
+if [[ ${ZLOOP_DEBUG-} ]]; then
+	KERNEL=${STOCK_KERNEL%%[+-]*}-debug
+	export LLVM=1
+fi
+export VM TREE CACHE KERNEL STOCK_KERNEL
 
 # Steps of one command, nested scripts included, are timed from its start.
 export ZLOOP_START=${ZLOOP_START:-$EPOCHSECONDS}
@@ -127,9 +133,16 @@ toolchain() {
 }
 
 kernel() {
-	local root
+	local root kernel
 	root=$(toolchain)
-	artefact kernel "build directory of Linux $KERNEL (two minutes)" "$KERNEL" "${root##*/}"
+	# Debian's is made with gcc.
+	kernel=$(LLVM='' artefact kernel "build directory of Linux $STOCK_KERNEL (two minutes)" "$STOCK_KERNEL" "${root##*/}")
+	if [[ $KERNEL == "$STOCK_KERNEL" ]]; then
+		printf '%s\n' "$kernel"
+	else
+		artefact debug-kernel "debug kernel (20 minutes)" "$KERNEL" "${kernel##*/}" \
+			"$(sha256sum <"$TREE/tests/debug/kernel.config")"
+	fi
 }
 
 # image: what the VM boots.
@@ -175,6 +188,7 @@ enter() {
 	if [[ ${ZLOOP_KERNEL_DIR-} ]]; then
 		local path
 		for path in "$ZLOOP_KERNEL_DIR"/root/usr/{src/linux-headers-*,lib/linux-kbuild-*}; do
+			[[ -d $path ]] || continue
 			binds+=("$path:${path#"$ZLOOP_KERNEL_DIR/root"}")
 		done
 	fi

@@ -5,6 +5,10 @@
 //! The registry knows which device numbers are in use. A number is taken before a device is made
 //! and given up after it has been removed; in between the registry is not locked, since both can
 //! take long, and a device can be opened as soon as it is there.
+//!
+//! Reading is for everybody who may open the control device. A command changes the whole system, and
+//! names files: it takes `CAP_SYS_ADMIN` in the initial user namespace, and its path is resolved
+//! with the credentials and in the mount namespace of the task that writes it.
 
 use crate::{
     device::{
@@ -16,9 +20,11 @@ use crate::{
         fmt::Shown,
         miscdevice::{
             SharedMiscDevice,
-            SharedRegistration, //
+            SharedRegistration,
+            Writer, //
         },
     },
+    message::MessageLimit,
     options::{
         AddOptions,
         Append,
@@ -69,6 +75,8 @@ impl Control {
 struct Registry {
     #[pin]
     devices: Mutex<KVec<Entry>>,
+    /// For what is said of those who may not write commands.
+    refused: MessageLimit,
 }
 
 /// A device number in use.
@@ -91,6 +99,7 @@ impl Registry {
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             devices <- new_mutex!(KVec::new(), "zloop_devices"),
+            refused: MessageLimit::new(),
         })
     }
 
@@ -209,7 +218,17 @@ impl SharedMiscDevice for Registry {
         dest.simple_read_from_buffer(position, SYNTAX.as_bytes())
     }
 
-    fn write(&self, source: &mut IovIterSource<'_>) -> Result<usize> {
+    fn write(&self, writer: Writer<'_>, source: &mut IovIterSource<'_>) -> Result<usize> {
+        if !writer.may_administer() {
+            // Said by those who may do nothing else.
+            if self.refused.allow() {
+                pr_err!(
+                    "a command is refused: needs CAP_SYS_ADMIN in the initial user namespace, of \
+                     the task and of whoever has opened the file\n"
+                );
+            }
+            return Err(EPERM);
+        }
         let len = source.len();
         if len > PAGE_SIZE {
             pr_err!("a command of {len} bytes: must be at most {PAGE_SIZE}\n");

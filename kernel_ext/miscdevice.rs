@@ -6,6 +6,7 @@
 
 use core::marker::PhantomData;
 use kernel::{
+    bindings,
     container_of,
     fs::{
         File,
@@ -30,7 +31,38 @@ pub(crate) trait SharedMiscDevice: Send + Sync + Sized + 'static {
     fn read(&self, position: &mut i64, dest: &mut IovIterDest<'_>) -> Result<usize>;
 
     /// Writes to the device, and returns how much was taken.
-    fn write(&self, source: &mut IovIterSource<'_>) -> Result<usize>;
+    fn write(&self, writer: Writer<'_>, source: &mut IovIterSource<'_>) -> Result<usize>;
+}
+
+/// Who writes to a misc device: the current task, and whoever has opened the file for it.
+///
+/// # Invariants
+///
+/// `file` is open for `'a`.
+pub(crate) struct Writer<'a> {
+    file: *const bindings::file,
+    _file: PhantomData<&'a bindings::file>,
+}
+
+impl Writer<'_> {
+    /// Whether both have `CAP_SYS_ADMIN` in the initial user namespace.
+    ///
+    /// The task's own right is what counts: one that was handed an open file has none by that. But
+    /// a task with every right may write to whatever it was given as its standard output, and must
+    /// not be made to do by that what the one who opened the file may not do.
+    ///
+    /// C header: [`include/linux/capability.h`](srctree/include/linux/capability.h)
+    pub(crate) fn may_administer(&self) -> bool {
+        // CAST: A small constant.
+        let capability = bindings::CAP_SYS_ADMIN as c_int;
+        // SAFETY: By the type invariant the file is open, so that it has the credentials of whoever
+        // has opened it. The initial user namespace is always there.
+        let opener = unsafe {
+            bindings::file_ns_capable(self.file, &raw mut bindings::init_user_ns, capability)
+        };
+        // SAFETY: There is such a capability, and every task may be asked for it.
+        opener && unsafe { bindings::capable(capability) }
+    }
 }
 
 /// A registered misc device with its data.
@@ -77,6 +109,13 @@ impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
     }
 
     fn write_iter(kiocb: Kiocb<'_, Arc<T>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
-        kiocb.file().write(iov)
+        // SAFETY: A `Kiocb` is valid, and has a file that is open for as long.
+        let file = unsafe { (*kiocb.as_raw()).ki_filp };
+        // INVARIANT: The writer is gone when this function returns, the `Kiocb` after that.
+        let writer = Writer {
+            file,
+            _file: PhantomData,
+        };
+        kiocb.file().write(writer, iov)
     }
 }

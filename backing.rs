@@ -139,7 +139,7 @@ impl DeviceDirectory {
     /// file system says otherwise.
     pub(crate) fn open(base_dir: &[u8], id: u32, geometry: Geometry, io: IoMode) -> Result<Self> {
         let path = device_path(base_dir, id)?;
-        let dir = Directory::open(&path).map_err(|err| {
+        let dir = Directory::open_path(&path).map_err(|err| {
             let (base_dir, path) = (
                 BStr::from_bytes(base_dir),
                 BStr::from_bytes(path.to_bytes()),
@@ -183,17 +183,20 @@ impl DeviceDirectory {
     /// The length of a zone file is checked by whoever knows what it should be.
     pub(crate) fn zone_file(&mut self, zone: u32) -> Result<OpenFile> {
         let mut flags = flags::O_RDWR | flags::O_NOATIME;
-        if let Progress::Making { .. } = self.progress {
-            flags |= flags::O_CREAT | flags::O_EXCL;
-        }
         if self.io == IoMode::Direct {
             flags |= flags::O_DIRECT;
         }
         let name = self.zone_file_name(zone)?;
-        let file = self
-            .dir
-            .open_file(&name, flags, MODE)
-            .map_err(|err| self.refuse_file(&name, "can't open it", err))?;
+        let file = match self.progress {
+            Progress::Making { .. } => self
+                .dir
+                .create_file(&name, flags, MODE)
+                .map_err(|err| self.refuse_file(&name, "can't make it", err))?,
+            _ => self
+                .dir
+                .open_file(&name, flags)
+                .map_err(|err| self.refuse_file(&name, "can't open it", err))?,
+        };
         if let Progress::Making { zones } = &mut self.progress {
             *zones = zone.saturating_add(1);
             if self.geometry.is_conventional(zone) {
@@ -306,11 +309,15 @@ impl DeviceDirectory {
     /// Removes what an `add` that was cut off has left.
     fn clear(&self) -> Result {
         // A mark that was not written to the end means that nothing was made after it.
-        let Ok(Some(left)) = self.read_geometry(INCOMPLETE) else {
-            return Ok(());
-        };
-        self.unlink_zones(&left, left.nr_zones())?;
-        self.unlink_if_there(RECORD)
+        if let Ok(Some(left)) = self.read_geometry(INCOMPLETE) {
+            self.unlink_zones(&left, left.nr_zones())?;
+            self.unlink_if_there(RECORD)?;
+            // Without the mark the rest would look like a device.
+            self.dir
+                .sync()
+                .map_err(|err| self.refuse_file(INCOMPLETE, "can't remove what it is for", err))?;
+        }
+        self.unlink_if_there(INCOMPLETE)
     }
 
     /// Refuses a directory of the C driver's that has more zones than were asked for.
@@ -333,16 +340,16 @@ impl DeviceDirectory {
     }
 
     fn exists(&self, name: &CStr) -> Result<bool> {
-        match self.dir.open_file(name, flags::O_RDONLY, 0) {
-            Ok(_) => Ok(true),
+        match self.dir.find_file(name) {
+            Ok(()) => Ok(true),
             Err(err) if err == ENOENT => Ok(false),
-            Err(err) => Err(self.refuse_file(name, "can't open it", err)),
+            Err(err) => Err(self.refuse_file(name, "can't use it", err)),
         }
     }
 
     /// Reads a geometry, or [`None`] if there is no such file.
     fn read_geometry(&self, name: &CStr) -> Result<Option<Geometry>> {
-        let file = match self.dir.open_file(name, flags::O_RDONLY, 0) {
+        let file = match self.dir.open_file(name, flags::O_RDONLY) {
             Err(err) if err == ENOENT => return Ok(None),
             result => result.map_err(|err| self.refuse_file(name, "can't open it", err))?,
         };
@@ -364,8 +371,7 @@ impl DeviceDirectory {
     fn write_geometry(&self, name: &CStr) -> Result {
         let geometry = self.geometry;
         let text = CString::try_from_fmt(fmt!("{}\n", Shown(geometry)))?;
-        let flags = flags::O_RDWR | flags::O_CREAT | flags::O_TRUNC;
-        let file = self.dir.open_file(name, flags, MODE)?;
+        let file = self.dir.create_file(name, flags::O_RDWR, MODE)?;
         file.write_all_at(text.to_bytes(), 0)?;
         file.sync()
     }

@@ -113,7 +113,7 @@ pub(crate) struct Directory(OpenFile);
 
 impl Directory {
     /// Opens a directory by its path.
-    pub(crate) fn open(path: &CStr) -> Result<Self> {
+    pub(crate) fn open_path(path: &CStr) -> Result<Self> {
         let flags = flags::O_RDONLY | flags::O_DIRECTORY | flags::O_LARGEFILE;
         // SAFETY: The path is a C string.
         let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags as c_int, 0) };
@@ -121,11 +121,47 @@ impl Directory {
         Ok(Self(unsafe { adopt(file) }?))
     }
 
-    /// Opens a file in this directory, making it with `mode` if `flags` have `O_CREAT`.
+    /// Finds a regular file in this directory.
     ///
-    /// `name` must be a plain name. If a symbolic link has it, the file is not opened: nothing
-    /// outside of the directory can be reached.
-    pub(crate) fn open_file(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
+    /// # Errors
+    ///
+    /// ENOENT if there is nothing of that name, another errno if it is something else.
+    pub(crate) fn find_file(&self, name: &CStr) -> Result {
+        // The file isn't really opened by this. To open a device can have consequences.
+        let found = self.open(name, flags::O_PATH, 0)?;
+        match found.file_type() {
+            bindings::S_IFREG => Ok(()),
+            bindings::S_IFLNK => Err(ELOOP),
+            bindings::S_IFDIR => Err(EISDIR),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Opens a regular file in this directory, and nothing else.
+    ///
+    /// `name` must be a plain name. If a symbolic link has it, it leads nowhere: nothing outside of
+    /// the directory can be reached.
+    pub(crate) fn open_file(&self, name: &CStr, flags: u32) -> Result<OpenFile> {
+        self.find_file(name)?;
+        // It might be replaced in this very moment, by who may do so: don't wait for the other end
+        // of a pipe.
+        let file = self.open(name, flags | flags::O_NONBLOCK, 0)?;
+        if file.file_type() != bindings::S_IFREG {
+            return Err(EINVAL);
+        }
+        Ok(file)
+    }
+
+    /// Makes a file in this directory, with the permissions `mode`.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST if anything has that name, be it a symbolic link that leads nowhere.
+    pub(crate) fn create_file(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
+        self.open(name, flags | flags::O_CREAT | flags::O_EXCL, mode)
+    }
+
+    fn open(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
         if name.to_bytes().contains(&b'/') {
             return Err(EINVAL);
         }
@@ -135,11 +171,7 @@ impl Directory {
             bindings::file_open_root(path(&self.0), name.as_char_ptr(), flags as c_int, mode)
         };
         // SAFETY: It was opened just now.
-        let file = unsafe { adopt(file) }?;
-        if !file.is_regular() {
-            return Err(EINVAL);
-        }
-        Ok(file)
+        unsafe { adopt(file) }
     }
 
     /// Removes a file from this directory.
@@ -178,8 +210,8 @@ impl Directory {
 
 /// What a driver does with a regular file.
 pub(crate) trait FileExt {
-    /// Whether it is a regular file.
-    fn is_regular(&self) -> bool;
+    /// Its type, one of `S_IFMT`.
+    fn file_type(&self) -> u32;
 
     /// Its size.
     fn size(&self) -> Result<FileSize>;
@@ -206,10 +238,10 @@ pub(crate) trait FileExt {
 }
 
 impl FileExt for File {
-    fn is_regular(&self) -> bool {
+    fn file_type(&self) -> u32 {
         // SAFETY: An open file has an inode; the type of an inode doesn't change.
         let mode = unsafe { (*(*self.as_ptr()).f_inode).i_mode };
-        u32::from(mode) & bindings::S_IFMT == bindings::S_IFREG
+        u32::from(mode) & bindings::S_IFMT
     }
 
     fn size(&self) -> Result<FileSize> {

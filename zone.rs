@@ -35,13 +35,14 @@
 //! section 2.1 where it differs.
 
 use core::fmt;
+use core::mem::take;
 use core::num::NonZeroU32;
 use core::ops::DerefMut;
 
 /// What a report says of a sequential zone.
 ///
 /// The names are those of `enum blk_zone_cond` in `include/uapi/linux/blkzoned.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
     /// Nothing is written and nobody has opened it.
     Empty,
@@ -74,7 +75,7 @@ impl fmt::Display for Condition {
 }
 
 /// Whether the medium below a zone still works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Health {
     /// The zone can be read and written.
     Good,
@@ -139,7 +140,7 @@ pub(crate) enum Target {
 /// # Invariants
 ///
 /// `sector <= capacity`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WritePointer {
     sector: u64,
     capacity: u64,
@@ -195,7 +196,7 @@ impl WritePointer {
 }
 
 /// A sequential write required zone, but for its share in the open set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Zone {
     /// The zone's index in the [`OpenZones`] of its device.
     index: u32,
@@ -397,7 +398,7 @@ pub(crate) enum Reset {
 }
 
 /// How many zones may be open or active at a time; [`None`] is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Limits {
     /// At most so many zones are open.
     pub(crate) max_open: Option<NonZeroU32>,
@@ -406,7 +407,7 @@ pub(crate) struct Limits {
 }
 
 /// What a zone holds of the device's resources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Share {
     /// Nothing: it is empty, full or broken.
     #[default]
@@ -420,7 +421,7 @@ pub(crate) enum Share {
 }
 
 /// Whether anything is written in a zone: what it is when it is closed depends on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Data {
     #[default]
     Nothing,
@@ -430,7 +431,7 @@ enum Data {
 /// A link to a zone by its index.
 ///
 /// Stored as index + 1, so that a link to nowhere takes no room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Link(Option<NonZeroU32>);
 
 impl Link {
@@ -447,7 +448,7 @@ impl Link {
 }
 
 /// What an [`OpenZones`] remembers of one zone. The default is a zone without a share.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
     /// The neighbours in the list of implicitly open zones.
     prev: Link,
@@ -474,6 +475,7 @@ impl<S: DerefMut<Target = [Slot]>> Slots for S {}
 /// - The list from `oldest` to `newest` holds exactly the slots with an implicit share.
 /// - `open` is within `limits.max_open`. `active` is within `limits.max_active`, unless more zones
 ///   were admitted by [`Self::admit`], which takes what it finds on the medium.
+#[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
 pub(crate) struct OpenZones<S> {
     slots: S,
     limits: Limits,
@@ -644,7 +646,9 @@ impl<S: Slots> OpenZones<S> {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Slot { prev, next, .. } = *self.slot(index);
+        let slot = self.slot_mut(index);
+        let prev = take(&mut slot.prev);
+        let next = take(&mut slot.next);
         match prev.index() {
             Some(prev) => self.slot_mut(prev).next = next,
             None => self.oldest = next,

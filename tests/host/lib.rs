@@ -18,8 +18,12 @@ mod zone_device;
 #[cfg(test)]
 mod zone_eviction;
 #[cfg(test)]
+mod zone_exhaustive;
+#[cfg(test)]
 mod zone_model;
 #[cfg(test)]
 mod zone_oracle;
 #[cfg(test)]
 mod zone_restart;
+#[cfg(test)]
+mod zone_rules;

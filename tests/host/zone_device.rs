@@ -34,9 +34,11 @@ pub(crate) fn wp(sector: u64) -> WritePointer {
 }
 
 /// Zones and their set. Commands are carried out at once, as far as their names don't say more.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Device {
     pub(crate) zones: Vec<Zone>,
     pub(crate) set: OpenZones<Vec<Slot>>,
+    capacity: u64,
 }
 
 /// All that can be seen of a device.
@@ -51,10 +53,29 @@ pub(crate) struct View {
 impl Device {
     /// A device of `nr` empty zones.
     pub(crate) fn new(nr: u32, limits: Limits) -> Self {
-        let zones = (0..nr).map(|nr| Zone::new(nr, wp(0))).collect();
+        Self::with_written(&vec![0; nr as usize], CAPACITY, limits)
+    }
+
+    /// A device that has just been added, with so many sectors written in its zones.
+    pub(crate) fn with_written(written: &[u64], capacity: u64, limits: Limits) -> Self {
+        let nr = u32::try_from(written.len()).expect("few zones");
+        let wp = |sector| WritePointer::new(sector, capacity).expect("within the capacity");
+        let zones = (0..nr)
+            .zip(written)
+            .map(|(nr, &sector)| Zone::new(nr, wp(sector)))
+            .collect();
         let slots = (0..nr).map(|_| Slot::default()).collect();
-        let set = OpenZones::new(slots, limits).expect("few zones");
-        Self { zones, set }
+        let mut set = OpenZones::new(slots, limits).expect("few zones");
+        for (nr, &sector) in (0..nr).zip(written) {
+            if sector > 0 && sector < capacity {
+                set.admit(nr);
+            }
+        }
+        Self {
+            zones,
+            set,
+            capacity,
+        }
     }
 
     pub(crate) fn view(&self) -> View {
@@ -137,7 +158,8 @@ impl Device {
     }
 
     pub(crate) fn repair(&mut self, zone: usize, sector: u64) {
-        self.zones[zone].repair(&mut self.set, wp(sector));
+        let wp = WritePointer::new(sector, self.capacity).expect("within the capacity");
+        self.zones[zone].repair(&mut self.set, wp);
     }
 
     pub(crate) fn fail(&mut self, zone: usize, failure: Failure) {

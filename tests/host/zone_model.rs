@@ -2,10 +2,8 @@
 
 //! A random walk beside a naive model: after every step both must say the same.
 //!
-//! The model is written from the rules and not from the driver: a zone has a stored condition and
-//! the time of its last use, limits are checked by counting, and the victim of an eviction is
-//! searched. Writes and finishes are begun and ended in separate steps, between which other zones
-//! get commands, and some of them fail.
+//! Writes and finishes are begun and ended in separate steps, between which other zones get
+//! commands, and some of them fail.
 
 use crate::zone::{
     Condition,
@@ -21,248 +19,12 @@ use crate::zone_device::{
     View,
     CAPACITY, //
 };
-
-/// Why the model refuses a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum No {
-    /// The zone can't do it, wherever it is written and whatever the others do.
-    Condition,
-    NotAtWp,
-    TooFar,
-    Open,
-    Active,
-}
-
-impl From<Refusal> for No {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotAtWritePointer(_) => Self::NotAtWp,
-            Refusal::BeyondCapacity(_) => Self::TooFar,
-            Refusal::InvalidCondition(_) => Self::Condition,
-            Refusal::TooManyOpen => Self::Open,
-            Refusal::TooManyActive => Self::Active,
-        }
-    }
-}
-
-/// A zone of the model.
-#[derive(Clone, Copy, Debug)]
-struct ModelZone {
-    /// The condition, but that a zone becomes full only when the write that fills it has ended.
-    condition: Condition,
-    wp: u64,
-    last_use: u64,
-    under_way: UnderWay,
-}
-
-/// What a zone has begun and not ended. It gets no other command meanwhile, but other writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UnderWay {
-    Nothing,
-    /// Writes from this sector on.
-    Writes(u64),
-    /// A finish, which opened the zone for itself or not.
-    Finish(Opened),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opened {
-    Before,
-    ForIt,
-}
-
-/// All zones of the model. A limit of 0 is none.
-#[derive(Debug)]
-struct Model {
-    zones: Vec<ModelZone>,
-    max_open: usize,
-    max_active: usize,
-    now: u64,
-}
-
-impl Model {
-    fn new(nr: usize, max_open: usize, max_active: usize) -> Self {
-        let zone = ModelZone {
-            condition: Condition::Empty,
-            wp: 0,
-            last_use: 0,
-            under_way: UnderWay::Nothing,
-        };
-        Self {
-            zones: vec![zone; nr],
-            max_open,
-            max_active,
-            now: 0,
-        }
-    }
-
-    fn count(&self, conditions: &[Condition]) -> usize {
-        let counts = |zone: &&ModelZone| conditions.contains(&zone.condition);
-        self.zones.iter().filter(counts).count()
-    }
-
-    fn open(&self) -> usize {
-        self.count(&[Condition::ImplicitOpen, Condition::ExplicitOpen])
-    }
-
-    fn active(&self) -> usize {
-        self.open() + self.count(&[Condition::Closed])
-    }
-
-    /// The condition in a report: a zone without room is full, whether the data is there or not.
-    fn reported(&self, nr: usize) -> Condition {
-        match self.zones[nr] {
-            ModelZone {
-                condition: condition @ (Condition::ReadOnly | Condition::Offline),
-                ..
-            } => condition,
-            ModelZone { wp: CAPACITY, .. } => Condition::Full,
-            zone => zone.condition,
-        }
-    }
-
-    fn view(&self) -> View {
-        let number = |count| u32::try_from(count).expect("few zones");
-        let zone = |nr| (self.reported(nr), self.zones[nr].wp);
-        View {
-            zones: (0..self.zones.len()).map(zone).collect(),
-            open: number(self.open()),
-            active: number(self.active()),
-        }
-    }
-
-    fn closed_condition(&self, nr: usize) -> Condition {
-        match self.zones[nr].wp {
-            0 => Condition::Empty,
-            _ => Condition::Closed,
-        }
-    }
-
-    /// The resource check for a zone that is not open.
-    fn make_room(&mut self, nr: usize) -> Result<(), No> {
-        let open_full = self.max_open > 0 && self.open() >= self.max_open;
-        let victim = (0..self.zones.len())
-            .filter(|&nr| self.zones[nr].condition == Condition::ImplicitOpen)
-            .min_by_key(|&nr| self.zones[nr].last_use)
-            .filter(|_| open_full);
-        if self.zones[nr].condition == Condition::Empty && self.max_active > 0 {
-            let gone = victim.is_some_and(|nr| self.closed_condition(nr) == Condition::Empty);
-            if self.active() - usize::from(gone) >= self.max_active {
-                return Err(No::Active);
-            }
-        }
-        match victim {
-            Some(victim) => self.zones[victim].condition = self.closed_condition(victim),
-            None if open_full => return Err(No::Open),
-            None => (),
-        }
-        Ok(())
-    }
-
-    fn open_for_write(&mut self, nr: usize) -> Result<(), No> {
-        if let Condition::Empty | Condition::Closed = self.zones[nr].condition {
-            self.make_room(nr)?;
-            self.zones[nr].condition = Condition::ImplicitOpen;
-        }
-        self.now += 1;
-        self.zones[nr].last_use = self.now;
-        Ok(())
-    }
-
-    fn check_writable(&self, nr: usize) -> Result<(), No> {
-        match self.reported(nr) {
-            Condition::Full | Condition::ReadOnly | Condition::Offline => Err(No::Condition),
-            _ => Ok(()),
-        }
-    }
-
-    fn write(&mut self, nr: usize, sector: Option<u64>, sectors: u64) -> Result<u64, No> {
-        self.check_writable(nr)?;
-        let wp = self.zones[nr].wp;
-        if sector.is_some_and(|sector| sector != wp) {
-            return Err(No::NotAtWp);
-        }
-        if sectors > CAPACITY - wp {
-            return Err(No::TooFar);
-        }
-        self.open_for_write(nr)?;
-        let zone = &mut self.zones[nr];
-        zone.wp += sectors;
-        if zone.under_way == UnderWay::Nothing {
-            zone.under_way = UnderWay::Writes(wp);
-        }
-        Ok(wp)
-    }
-
-    /// Ends all writes of a zone, with this much on the medium.
-    fn writes_end(&mut self, nr: usize, wp: u64) {
-        let zone = &mut self.zones[nr];
-        zone.under_way = UnderWay::Nothing;
-        zone.wp = wp;
-        match (wp, zone.condition) {
-            (CAPACITY, _) => zone.condition = Condition::Full,
-            (0, Condition::Closed) => zone.condition = Condition::Empty,
-            _ => (),
-        }
-    }
-
-    fn open_command(&mut self, nr: usize) -> Result<(), No> {
-        self.check_writable(nr)?;
-        if let Condition::Empty | Condition::Closed = self.zones[nr].condition {
-            self.make_room(nr)?;
-        }
-        self.zones[nr].condition = Condition::ExplicitOpen;
-        Ok(())
-    }
-
-    fn close(&mut self, nr: usize) -> Result<(), No> {
-        match self.zones[nr].condition {
-            Condition::ImplicitOpen | Condition::ExplicitOpen | Condition::Closed => {
-                self.zones[nr].condition = self.closed_condition(nr);
-                Ok(())
-            }
-            _ => Err(No::Condition),
-        }
-    }
-
-    /// Begins a finish; `false` if there is nothing to do.
-    fn finish(&mut self, nr: usize) -> Result<bool, No> {
-        let opened = match self.zones[nr].condition {
-            Condition::Full => return Ok(false),
-            Condition::ReadOnly | Condition::Offline => return Err(No::Condition),
-            Condition::ImplicitOpen | Condition::ExplicitOpen => Opened::Before,
-            _ => {
-                self.open_for_write(nr)?;
-                Opened::ForIt
-            }
-        };
-        self.zones[nr].under_way = UnderWay::Finish(opened);
-        Ok(true)
-    }
-
-    fn finish_ends_well(&mut self, nr: usize) {
-        let zone = &mut self.zones[nr];
-        zone.under_way = UnderWay::Nothing;
-        zone.wp = CAPACITY;
-        zone.condition = Condition::Full;
-    }
-
-    fn finish_fails(&mut self, nr: usize, opened: Opened) {
-        self.zones[nr].under_way = UnderWay::Nothing;
-        if opened == Opened::ForIt {
-            self.zones[nr].condition = self.closed_condition(nr);
-        }
-    }
-
-    fn reset(&mut self, nr: usize) -> Result<(), No> {
-        if let Condition::ReadOnly | Condition::Offline = self.zones[nr].condition {
-            return Err(No::Condition);
-        }
-        self.zones[nr].wp = 0;
-        self.zones[nr].condition = Condition::Empty;
-        Ok(())
-    }
-}
+use crate::zone_rules::{
+    Model,
+    No,
+    Opened,
+    UnderWay, //
+};
 
 /// Marsaglia's xorshift.
 struct Random(u64);
@@ -396,7 +158,7 @@ fn step(random: &mut Random, device: &mut Device, model: &mut Model) -> (String,
                 _ => (Failure::Offline, Condition::Offline),
             };
             device.fail(nr, failure);
-            model.zones[nr].condition = condition;
+            model.fail(nr, condition);
             (format!("zone {nr}: becomes {condition:?}"), Ok(()))
         }
         _ => ("nothing".into(), Ok(())),
@@ -413,7 +175,12 @@ fn walk(seed: u64, steps: u32, tally: &mut Tally) {
         more => max_open + more as u32 - 1,
     };
     let mut device = Device::new(nr, limits(max_open, max_active));
-    let mut model = Model::new(nr as usize, max_open as usize, max_active as usize);
+    let mut model = Model::new(
+        nr as usize,
+        CAPACITY,
+        max_open as usize,
+        max_active as usize,
+    );
     for count in 0..steps {
         let before = device.view();
         let (what, result) = step(&mut random, &mut device, &mut model);

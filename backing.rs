@@ -5,7 +5,8 @@
 //! ```text
 //!   <base_dir>/<id>/cnv-000000      a conventional zone; always as long as the zone
 //!   <base_dir>/<id>/seq-000001      a sequential zone; as long as what is written in it
-//!   <base_dir>/<id>/geometry        the options that fix the addresses, as `add` takes them
+//!   <base_dir>/<id>/geometry        the options that fix the addresses, as `add` takes them, and
+//!                                   whether files may be missing
 //!   <base_dir>/<id>/incomplete      there while the files are being made
 //! ```
 //!
@@ -17,6 +18,10 @@
 //! still there. No device was visible until it was removed, so the zone files next to it hold
 //! nothing, and are made anew. If the `add` fails it takes back what it has made.
 //!
+//! With `lazy_files` the file of a sequential zone is made when something is first written to the
+//! zone; so it may be missing then, unless it is zone 0's, from which can be told that there is a
+//! device. A later `add` without `lazy_files` makes what is missing.
+//!
 //! A directory without a record was made by the C driver. All its files must be there and fit.
 
 use crate::{
@@ -26,31 +31,28 @@ use crate::{
         fs::{
             Directory,
             FileExt,
+            FileSize,
+            IoAlignment,
             OpenFile, //
         },
     },
     options::{
-        recorded_geometry,
-        IoMode, //
+        AddOptions,
+        FileCreation,
+        IoMode,
+        Record, //
     },
     refuse,
 };
 use kernel::{
     block::SECTOR_SHIFT,
-    fs::{
-        file::flags,
-        File, //
-    },
-    new_spinlock,
+    fs::file::flags,
     prelude::*,
     str::{
         BStr,
         CString, //
     },
-    sync::{
-        aref::ARef,
-        SpinLock, //
-    },
+    sync::Arc,
 };
 
 /// The record of the geometry.
@@ -61,38 +63,7 @@ const INCOMPLETE: &CStr = c"incomplete";
 const RECORD_MAX: usize = 256;
 
 /// The permissions of all files: the C driver's.
-const MODE: u16 = 0o600;
-
-/// The file of a zone, while the device has it open.
-///
-/// The file is closed when the device is removed, even if somebody still has the device open: the
-/// file system below can then be unmounted.
-#[pin_data]
-pub(crate) struct ZoneFile {
-    #[pin]
-    file: SpinLock<Option<OpenFile>>,
-}
-
-impl ZoneFile {
-    /// Takes over an open file.
-    pub(crate) fn new(file: OpenFile) -> impl PinInit<Self> {
-        pin_init!(Self {
-            file <- new_spinlock!(Some(file), "zloop_zone_file"),
-        })
-    }
-
-    /// The file, or EIO once it has been closed.
-    pub(crate) fn get(&self) -> Result<ARef<File>> {
-        self.file.lock().as_ref().map(OpenFile::share).ok_or(EIO)
-    }
-
-    /// Closes the file; may sleep. What is under way on it must have ended.
-    pub(crate) fn close(&self) {
-        let file = self.file.lock().take();
-        // Not before the lock is released.
-        drop(file);
-    }
-}
+pub(crate) const MODE: u16 = 0o600;
 
 /// What was found in a directory.
 enum History {
@@ -100,34 +71,58 @@ enum History {
     New,
     /// What was left of an `add` that was cut off.
     Incomplete,
-    /// A device. The C driver does not record the geometry.
-    Made(Option<Geometry>),
+    /// A device. The C driver does not record anything.
+    Made(Option<Record>),
 }
 
-/// The directory of a device whose zone files are being opened.
+/// The directory of a device that is being added.
 ///
-/// The order of use is [`Self::open`], [`Self::zone_file`] for every zone, and
+/// The order of use is [`Self::open`], [`Self::alignment`], [`Self::zone`] for every zone, and
 /// [`Self::complete`]. Dropping it before that takes back what was made.
 pub(crate) struct DeviceDirectory {
-    dir: Directory,
+    dir: Arc<Directory>,
     /// For messages.
     path: CString,
     id: u32,
     geometry: Geometry,
     io: IoMode,
+    creation: FileCreation,
     progress: Progress,
 }
 
 /// What is to be done with the zone files.
 enum Progress {
-    /// They are made: so many are there already.
+    /// They are made: those of so many zones are there already.
     Making { zones: u32 },
     /// They must be there, but there is no record.
     RestoringUnrecorded,
     /// They must be there.
     Restoring,
+    /// Only those that are there must fit.
+    RestoringLazy { there: ZoneSet },
     /// All is done.
     Complete,
+}
+
+/// A set of zones, by their number.
+struct ZoneSet(KVVec<u64>);
+
+impl ZoneSet {
+    fn new(nr_zones: u32) -> Result<Self> {
+        let nr_words = nr_zones.div_ceil(u64::BITS) as usize;
+        Ok(Self(KVVec::from_elem(0, nr_words, GFP_KERNEL)?))
+    }
+
+    fn insert(&mut self, zone: u32) {
+        if let Some(word) = self.0.get_mut((zone / u64::BITS) as usize) {
+            *word |= 1 << (zone % u64::BITS);
+        }
+    }
+
+    fn contains(&self, zone: u32) -> bool {
+        let word = self.0.get((zone / u64::BITS) as usize);
+        word.is_some_and(|word| word & (1 << (zone % u64::BITS)) != 0)
+    }
 }
 
 impl DeviceDirectory {
@@ -137,7 +132,8 @@ impl DeviceDirectory {
     ///
     /// EINVAL if there is no such directory, or if the geometry is not the recorded one; what the
     /// file system says otherwise.
-    pub(crate) fn open(base_dir: &[u8], id: u32, geometry: Geometry, io: IoMode) -> Result<Self> {
+    pub(crate) fn open(options: &AddOptions<'_>, id: u32) -> Result<Self> {
+        let (base_dir, geometry) = (options.base_dir, options.geometry);
         let path = device_path(base_dir, id)?;
         let dir = Directory::open_path(&path).map_err(|err| {
             let (base_dir, path) = (
@@ -151,11 +147,12 @@ impl DeviceDirectory {
             errno_for_add(err)
         })?;
         let mut this = Self {
-            dir,
+            dir: Arc::new(dir, GFP_KERNEL)?,
             path,
             id,
             geometry,
-            io,
+            io: options.io,
+            creation: options.creation,
             progress: Progress::Restoring,
         };
         match this.history()? {
@@ -168,72 +165,115 @@ impl DeviceDirectory {
                 this.refuse_surplus()?;
                 this.progress = Progress::RestoringUnrecorded;
             }
-            History::Made(Some(recorded)) => {
-                if let Some(mismatch) = geometry.difference(&recorded) {
+            History::Made(Some(record)) => {
+                if let Some(mismatch) = geometry.difference(&record.geometry) {
                     refuse!(id, "{}", Shown(mismatch));
                     return Err(EINVAL);
+                }
+                if record.creation == FileCreation::AtFirstUse {
+                    let there = this.zones_there()?;
+                    this.progress = Progress::RestoringLazy { there };
                 }
             }
         }
         Ok(this)
     }
 
-    /// Opens the file of a zone, which must be the next one, and makes it if the device is new.
-    ///
-    /// The length of a zone file is checked by whoever knows what it should be.
-    pub(crate) fn zone_file(&mut self, zone: u32) -> Result<OpenFile> {
-        let mut flags = flags::O_RDWR | flags::O_NOATIME;
-        if self.io == IoMode::Direct {
-            flags |= flags::O_DIRECT;
-        }
-        let name = self.zone_file_name(zone)?;
+    /// How I/O to the zone files must be aligned. Makes the first one if the device is new.
+    pub(crate) fn alignment(&mut self) -> Result<IoAlignment> {
         let file = match self.progress {
-            Progress::Making { .. } => self
-                .dir
-                .create_file(&name, flags, MODE)
-                .map_err(|err| self.refuse_file(&name, "can't make it", err))?,
-            _ => self
-                .dir
-                .open_file(&name, flags)
-                .map_err(|err| self.refuse_file(&name, "can't open it", err))?,
+            Progress::Making { .. } => self.make_zone_file(0)?,
+            _ => self.open_zone_file(0)?,
         };
+        file.alignment().inspect_err(|err| {
+            refuse!(
+                self.id,
+                "can't find out the block size of the zone files: {err:?}"
+            );
+        })
+    }
+
+    /// Makes the file of a zone, which must be the next one, or checks it, and returns how many
+    /// sectors it has.
+    ///
+    /// `block_size` is the device's, in bytes.
+    pub(crate) fn zone(&mut self, zone: u32, block_size: u32) -> Result<u64> {
+        match &self.progress {
+            Progress::Making { zones } => {
+                if zone >= *zones && self.is_made_at_add(zone) {
+                    self.make_zone_file(zone)?;
+                }
+            }
+            Progress::RestoringLazy { there } => {
+                if !there.contains(zone) && !self.is_always_there(zone) {
+                    if self.creation == FileCreation::AtAdd {
+                        self.make_zone_file(zone)?;
+                    }
+                } else {
+                    return self.check_zone_file(zone, block_size);
+                }
+            }
+            _ => return self.check_zone_file(zone, block_size),
+        }
+        // A conventional zone is not asked.
+        Ok(0)
+    }
+
+    /// Whether the file of a zone is there from the first `add` on.
+    fn is_made_at_add(&self, zone: u32) -> bool {
+        self.creation == FileCreation::AtAdd || self.is_always_there(zone)
+    }
+
+    /// Whether the file of a zone is there even if files are made at their first use. A
+    /// conventional zone's file has its length from the beginning.
+    fn is_always_there(&self, zone: u32) -> bool {
+        zone == 0 || self.geometry.is_conventional(zone)
+    }
+
+    fn open_zone_file(&self, zone: u32) -> Result<OpenFile> {
+        let name = self.zone_file_name(zone)?;
+        self.dir
+            .open_file(&name, zone_file_flags(self.io))
+            .map_err(|err| self.refuse_file(&name, "can't open it", err))
+    }
+
+    fn make_zone_file(&mut self, zone: u32) -> Result<OpenFile> {
+        let name = self.zone_file_name(zone)?;
+        let file = self
+            .dir
+            .create_file(&name, zone_file_flags(self.io), MODE)
+            .map_err(|err| self.refuse_file(&name, "can't make it", err))?;
         if let Progress::Making { zones } = &mut self.progress {
             *zones = zone.saturating_add(1);
-            if self.geometry.is_conventional(zone) {
-                let bytes = self.geometry.zone_len(zone) << SECTOR_SHIFT;
-                file.truncate(bytes)
-                    .and_then(|()| file.sync())
-                    .map_err(|err| {
-                        self.refuse_file(&name, "can't make it as long as a zone", err)
-                    })?;
-            }
+        }
+        if self.geometry.is_conventional(zone) {
+            let bytes = self.geometry.zone_len(zone) << SECTOR_SHIFT;
+            file.truncate(bytes)
+                .and_then(|()| file.sync())
+                .map_err(|err| self.refuse_file(&name, "can't make it as long as a zone", err))?;
         }
         Ok(file)
     }
 
     /// Checks the length of a zone's file, and returns it in sectors.
-    ///
-    /// `block_size` is the device's, in bytes.
-    pub(crate) fn check_length(&self, zone: u32, file: &File, block_size: u32) -> Result<u64> {
+    fn check_zone_file(&self, zone: u32, block_size: u32) -> Result<u64> {
+        let name = self.zone_file_name(zone)?;
+        let bytes = self
+            .dir
+            .find_file(&name)
+            .map_err(|err| self.refuse_file(&name, "can't open it", err))?
+            .size;
         let capacity = self.geometry.zone_capacity(zone) << SECTOR_SHIFT;
         let conventional = self.geometry.is_conventional(zone);
-        let fits = |bytes| {
-            if conventional {
-                bytes == capacity
-            } else {
-                bytes <= capacity && bytes % u64::from(block_size) == 0
-            }
+        let fits = if conventional {
+            bytes == capacity
+        } else {
+            bytes <= capacity && bytes.checked_rem(FileSize::from(block_size)) == Some(0)
         };
-        let size = file.size();
-        if let Ok(bytes) = size {
-            if fits(bytes) {
-                return Ok(bytes >> SECTOR_SHIFT);
-            }
+        if fits {
+            return Ok(bytes >> SECTOR_SHIFT);
         }
 
-        // Only a message needs the name.
-        let name = self.zone_file_name(zone)?;
-        let bytes = size.map_err(|err| self.refuse_file(&name, "can't get its length", err))?;
         let (id, (path, name)) = (self.id, self.shown(&name));
         if conventional {
             refuse!(
@@ -250,31 +290,47 @@ impl DeviceDirectory {
         Err(EINVAL)
     }
 
-    /// Records the geometry and makes all durable.
+    /// Records what the device is, makes all durable, and returns the directory.
     pub(crate) fn complete(mut self) -> Result {
         let failed = |this: &Self, err| this.refuse_file(RECORD, "can't record the geometry", err);
         match self.progress {
             Progress::Making { .. } => {
-                self.write_geometry(RECORD)
+                self.write_record(RECORD)
                     .map_err(|err| failed(&self, err))?;
                 self.dir
                     .unlink(INCOMPLETE)
                     .and_then(|()| self.dir.sync())
                     .map_err(|err| failed(&self, err))?;
             }
-            Progress::RestoringUnrecorded => {
-                self.write_geometry(RECORD)
-                    .and_then(|()| self.dir.sync())
-                    .map_err(|err| {
-                        // Half a record would be in the way of the next `add`.
-                        let _ = self.dir.unlink(RECORD);
-                        failed(&self, err)
-                    })?;
+            // Without the old record all that was made looks as if the C driver had made it.
+            Progress::RestoringLazy { .. } if self.creation == FileCreation::AtAdd => {
+                self.dir
+                    .sync()
+                    .and_then(|()| self.dir.unlink(RECORD))
+                    .and_then(|()| self.write_first_record())
+                    .map_err(|err| failed(&self, err))?;
             }
-            Progress::Restoring | Progress::Complete => {}
+            Progress::RestoringUnrecorded => {
+                self.write_first_record()
+                    .map_err(|err| failed(&self, err))?;
+            }
+            Progress::RestoringLazy { .. } | Progress::Restoring | Progress::Complete => {}
         }
         self.progress = Progress::Complete;
         Ok(())
+    }
+
+    /// The directory, to open zone files in.
+    pub(crate) fn share(&self) -> Arc<Directory> {
+        self.dir.clone()
+    }
+
+    /// Whether zone files may be missing once the device is there.
+    pub(crate) fn creation(&self) -> FileCreation {
+        match self.progress {
+            Progress::Restoring | Progress::RestoringUnrecorded => FileCreation::AtAdd,
+            _ => self.creation,
+        }
     }
 
     /// Looks what is there.
@@ -282,13 +338,13 @@ impl DeviceDirectory {
         if self.exists(INCOMPLETE)? {
             return Ok(History::Incomplete);
         }
-        if let Some(recorded) = self.read_geometry(RECORD)? {
+        if let Some(recorded) = self.read_record(RECORD)? {
             return Ok(History::Made(Some(recorded)));
         }
         // The C driver's rule: zone 0, of either kind, tells.
         let names = [
-            zone_file_name(Kind::Conventional, 0)?,
-            zone_file_name(Kind::Sequential, 0)?,
+            Kind::Conventional.file_name(0)?,
+            Kind::Sequential.file_name(0)?,
         ];
         for name in names {
             if self.exists(&name)? {
@@ -301,7 +357,7 @@ impl DeviceDirectory {
     /// Begins to fill an empty directory.
     fn begin(&mut self) -> Result {
         self.progress = Progress::Making { zones: 0 };
-        self.write_geometry(INCOMPLETE)
+        self.write_record(INCOMPLETE)
             .and_then(|()| self.dir.sync())
             .map_err(|err| self.refuse_file(INCOMPLETE, "can't make it", err))
     }
@@ -309,8 +365,8 @@ impl DeviceDirectory {
     /// Removes what an `add` that was cut off has left.
     fn clear(&self) -> Result {
         // A mark that was not written to the end means that nothing was made after it.
-        if let Ok(Some(left)) = self.read_geometry(INCOMPLETE) {
-            self.unlink_zones(&left, left.nr_zones())?;
+        if let Ok(Some(left)) = self.read_record(INCOMPLETE) {
+            self.unlink_zones(&left, left.geometry.nr_zones())?;
             self.unlink_if_there(RECORD)?;
             // Without the mark the rest would look like a device.
             self.dir
@@ -324,7 +380,7 @@ impl DeviceDirectory {
     fn refuse_surplus(&self) -> Result {
         let (id, next) = (self.id, self.geometry.nr_zones());
         for kind in [Kind::Conventional, Kind::Sequential] {
-            let name = zone_file_name(kind, next)?;
+            let name = kind.file_name(next)?;
             if self.exists(&name)? {
                 let (path, name) = self.shown(&name);
                 refuse!(
@@ -339,16 +395,29 @@ impl DeviceDirectory {
         Ok(())
     }
 
+    /// Which sequential zones have a file.
+    fn zones_there(&self) -> Result<ZoneSet> {
+        let mut there = ZoneSet::new(self.geometry.nr_zones())?;
+        self.dir
+            .for_each_name(|name| {
+                if let Some(zone) = sequential_zone_number(name) {
+                    there.insert(zone);
+                }
+            })
+            .map_err(|err| self.refuse_file(c".", "can't read it", err))?;
+        Ok(there)
+    }
+
     fn exists(&self, name: &CStr) -> Result<bool> {
         match self.dir.find_file(name) {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(err) if err == ENOENT => Ok(false),
             Err(err) => Err(self.refuse_file(name, "can't use it", err)),
         }
     }
 
-    /// Reads a geometry, or [`None`] if there is no such file.
-    fn read_geometry(&self, name: &CStr) -> Result<Option<Geometry>> {
+    /// Reads a record, or [`None`] if there is no such file.
+    fn read_record(&self, name: &CStr) -> Result<Option<Record>> {
         let file = match self.dir.open_file(name, flags::O_RDONLY) {
             Err(err) if err == ENOENT => return Ok(None),
             result => result.map_err(|err| self.refuse_file(name, "can't open it", err))?,
@@ -358,8 +427,8 @@ impl DeviceDirectory {
             .read_at(&mut buffer, 0)
             .map_err(|err| self.refuse_file(name, "can't read it", err))?;
         let text = buffer.get(..len).unwrap_or_default();
-        match recorded_geometry(text) {
-            Ok(geometry) => Ok(Some(geometry)),
+        match Record::parse(text) {
+            Ok(record) => Ok(Some(record)),
             Err(err) => {
                 let (id, (path, name)) = (self.id, self.shown(name));
                 refuse!(id, "{path}/{name} is damaged: {}", Shown(err));
@@ -368,19 +437,43 @@ impl DeviceDirectory {
         }
     }
 
-    fn write_geometry(&self, name: &CStr) -> Result {
-        let geometry = self.geometry;
-        let text = CString::try_from_fmt(fmt!("{}\n", Shown(geometry)))?;
+    /// What the device is, for later.
+    fn record(&self) -> Record {
+        Record {
+            geometry: self.geometry,
+            creation: self.creation,
+        }
+    }
+
+    fn write_record(&self, name: &CStr) -> Result {
+        let text = CString::try_from_fmt(fmt!("{}\n", Shown(self.record())))?;
         let file = self.dir.create_file(name, flags::O_RDWR, MODE)?;
         file.write_all_at(text.to_bytes(), 0)?;
         file.sync()
     }
 
-    fn unlink_zones(&self, geometry: &Geometry, zones: u32) -> Result {
+    /// Removes the files that an `add` has made for the first zones.
+    fn unlink_zones(&self, record: &Record, zones: u32) -> Result {
         for zone in 0..zones {
-            self.unlink_if_there(&geometry_zone_file_name(geometry, zone)?)?;
+            if record.creation == FileCreation::AtFirstUse
+                && zone > 0
+                && !record.geometry.is_conventional(zone)
+            {
+                break;
+            }
+            self.unlink_if_there(&zone_file_name(&record.geometry, zone)?)?;
         }
         Ok(())
+    }
+
+    /// Records what a device is that has all its files.
+    fn write_first_record(&self) -> Result {
+        self.write_record(RECORD)
+            .and_then(|()| self.dir.sync())
+            .inspect_err(|_| {
+                // Half a record would be in the way of the next `add`.
+                let _ = self.dir.unlink(RECORD);
+            })
     }
 
     fn unlink_if_there(&self, name: &CStr) -> Result {
@@ -391,7 +484,7 @@ impl DeviceDirectory {
     }
 
     fn zone_file_name(&self, zone: u32) -> Result<CString> {
-        geometry_zone_file_name(&self.geometry, zone)
+        zone_file_name(&self.geometry, zone)
     }
 
     /// Says what can't be done with a file, and why, and returns the errno for it.
@@ -413,10 +506,11 @@ impl DeviceDirectory {
 impl Drop for DeviceDirectory {
     fn drop(&mut self) {
         if let Progress::Making { zones } = self.progress {
+            let made = self.record();
             // Each failure has its message. What can't be removed now is by the next `add`, which
             // finds the mark.
             let cleared = self
-                .unlink_zones(&self.geometry, zones)
+                .unlink_zones(&made, zones)
                 .and_then(|()| self.unlink_if_there(RECORD));
             if cleared.is_ok() {
                 let _ = self.unlink_if_there(INCOMPLETE);
@@ -436,25 +530,57 @@ fn errno_for_add(err: Error) -> Error {
 }
 
 /// How a zone's file is named.
+#[derive(Clone, Copy)]
 enum Kind {
     Conventional,
     Sequential,
 }
 
-fn zone_file_name(kind: Kind, zone: u32) -> Result<CString> {
-    match kind {
-        Kind::Conventional => CString::try_from_fmt(fmt!("cnv-{zone:06}")),
-        Kind::Sequential => CString::try_from_fmt(fmt!("seq-{zone:06}")),
+impl Kind {
+    fn of(geometry: &Geometry, zone: u32) -> Self {
+        if geometry.is_conventional(zone) {
+            Self::Conventional
+        } else {
+            Self::Sequential
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Conventional => "cnv-",
+            Self::Sequential => "seq-",
+        }
+    }
+
+    fn file_name(self, zone: u32) -> Result<CString> {
+        CString::try_from_fmt(fmt!("{}{zone:06}", self.prefix()))
     }
 }
 
-fn geometry_zone_file_name(geometry: &Geometry, zone: u32) -> Result<CString> {
-    let kind = if geometry.is_conventional(zone) {
-        Kind::Conventional
-    } else {
-        Kind::Sequential
-    };
-    zone_file_name(kind, zone)
+/// The name of a zone's file.
+pub(crate) fn zone_file_name(geometry: &Geometry, zone: u32) -> Result<CString> {
+    Kind::of(geometry, zone).file_name(zone)
+}
+
+/// The number in the name of a sequential zone's file. A name of another form has none.
+fn sequential_zone_number(name: &[u8]) -> Option<u32> {
+    let digits = name.strip_prefix(Kind::Sequential.prefix().as_bytes())?;
+    if digits.len() < 6 || (digits.len() > 6 && digits.first() == Some(&b'0')) {
+        return None;
+    }
+    digits.iter().try_fold(0u32, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|&digit| digit < 10)?;
+        number.checked_mul(10)?.checked_add(u32::from(digit))
+    })
+}
+
+/// How zone files are opened: the `O_` flags.
+pub(crate) fn zone_file_flags(io: IoMode) -> u32 {
+    let flags = flags::O_RDWR | flags::O_NOATIME;
+    match io {
+        IoMode::Direct => flags | flags::O_DIRECT,
+        IoMode::Buffered => flags,
+    }
 }
 
 /// The path of a device's directory.

@@ -10,10 +10,7 @@
 //! wait, or does not succeed, is done again by a work item, which may sleep and has nobody's limits.
 
 use crate::{
-    device::{
-        Zloop,
-        Zone, //
-    },
+    device::Zloop,
     kernel_ext::{
         block::{
             mq::{
@@ -28,14 +25,13 @@ use crate::{
     },
     mailbox::Ended,
     report,
+    zones::Zone, //
 };
 use kernel::{
     block::SECTOR_SHIFT,
-    fs::File,
     impl_has_work, new_work,
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -114,37 +110,37 @@ pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
 
 /// Carries out a read, or a write to a conventional zone, at once if that needs no waiting; if not,
 /// as a work item. For `queue_rq`.
-pub(crate) fn transfer_now(request: Request<Zloop>, direction: Direction) {
-    if request.bytes() > MAX_BYTES_NOW {
-        return RequestList::from(request).enqueue();
-    }
-    match target(&request) {
-        Ok((file, position)) => {
+pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: Direction) {
+    match zone.open_file() {
+        Some(file) if request.bytes() <= MAX_BYTES_NOW => {
+            let position = begin_transfer(zone, &request);
             RequestList::from(request).submit_nowait(file, position, direction);
         }
-        Err(err) => request.end(err.into()),
+        _ => RequestList::from(request).enqueue(),
     }
 }
 
 /// Carries out a read, or a write to a conventional zone; may sleep.
 fn transfer(request: Request<Zloop>, direction: Direction) {
-    match target(&request) {
-        Ok((file, position)) => RequestList::from(request).submit(file, position, direction),
-        Err(err) => request.end(err.into()),
+    let target = {
+        let device = request.queue_data();
+        let zone = device.zone_at(request.sector()).ok_or(EIO);
+        zone.and_then(|zone| Ok((begin_transfer(&zone, &request), zone.file()?)))
+    };
+    match target {
+        Ok((position, file)) => RequestList::from(request).submit(file, position, direction),
+        Err(err) => file_io_done(request.into(), Err(err)),
     }
 }
 
-/// The file that a request is for, and the position in it in bytes. A read of a sequential zone
-/// takes note of what it must find.
-fn target(request: &Request<Zloop>) -> Result<(ARef<File>, u64)> {
-    let device = request.queue_data();
-    let zone = device.zone_at(request.sector()).ok_or(EIO)?;
+/// Notes what a read of a sequential zone must find, and returns the position in the zone's file
+/// in bytes.
+fn begin_transfer(zone: &Zone<'_>, request: &Request<Zloop>) -> u64 {
     if let Zone::Sequential(zone) = zone {
         request.data().must_find(zone.written());
     }
-    let geometry = device.common().geometry();
-    let offset = geometry.offset_in_zone(request.sector());
-    Ok((zone.file().get()?, offset << SECTOR_SHIFT))
+    let device = request.queue_data();
+    device.common().geometry().offset_in_zone(request.sector()) << SECTOR_SHIFT
 }
 
 /// Has done by a work item what could not be done at once. Any context.
@@ -285,11 +281,17 @@ impl ResetAll {
         let Some(request) = &self.request else {
             return;
         };
-        for zone in request.queue_data().zones() {
-            if let Zone::Sequential(zone) = zone {
-                if !zone.is_pristine() {
+        let device = request.queue_data();
+        for number in 0..device.common().geometry().nr_zones() {
+            if device.zones().untouched(number) == Some(0) {
+                continue;
+            }
+            match device.zones().touch(number, GFP_KERNEL) {
+                Ok(Zone::Sequential(zone)) if !zone.is_pristine() => {
                     zone.post_reset_all(self.clone(), request.work_queue());
                 }
+                Ok(_) => {}
+                Err(err) => self.note(Err(err)),
             }
         }
     }

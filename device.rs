@@ -3,10 +3,7 @@
 //! A device: zones, and what the block layer asks of them.
 
 use crate::{
-    backing::{
-        DeviceDirectory,
-        ZoneFile, //
-    },
+    backing::DeviceDirectory,
     changed::ChangedZones,
     command::{
         file_io_done,
@@ -40,8 +37,7 @@ use crate::{
         },
         fs::{
             FileExt,
-            IoAlignment,
-            OpenFile, //
+            IoAlignment, //
         },
         workqueue::OwnedQueue,
     },
@@ -52,12 +48,17 @@ use crate::{
         WriteCache, //
     },
     refuse, report,
-    sequential::SequentialZone,
+    sequential::Snapshot,
     zone::{
         Condition,
         Limits,
         OpenZones,
         Slot, //
+    },
+    zone_file::ZoneFiles,
+    zones::{
+        Zone,
+        Zones, //
     },
 };
 use kernel::{
@@ -97,6 +98,8 @@ pub(crate) struct Common {
     messages: MessageLimit,
     changed: ChangedZones,
     #[pin]
+    files: ZoneFiles,
+    #[pin]
     open_zones: SpinLock<OpenSet>,
     /// Notified when a zone has been repaired, or that was tried.
     #[pin]
@@ -107,7 +110,12 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    fn new(options: &AddOptions<'_>, id: u32, alignment: IoAlignment) -> Result<Arc<Self>> {
+    fn new(
+        options: &AddOptions<'_>,
+        id: u32,
+        alignment: IoAlignment,
+        directory: &DeviceDirectory,
+    ) -> Result<Arc<Self>> {
         let geometry = options.geometry;
         let nr_slots = geometry.nr_seq_zones() as usize;
         let limits = Limits {
@@ -124,6 +132,12 @@ impl Common {
                 alignment,
                 messages: MessageLimit::new(),
                 changed,
+                files <- ZoneFiles::new(
+                    directory.share(),
+                    options.geometry,
+                    options.io,
+                    directory.creation(),
+                ),
                 open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
                 repaired <- new_condvar!("zloop_repaired"),
                 resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
@@ -154,6 +168,10 @@ impl Common {
     /// The zones that were changed since the last flush.
     pub(crate) fn changed(&self) -> &ChangedZones {
         &self.changed
+    }
+
+    pub(crate) fn files(&self) -> &ZoneFiles {
+        &self.files
     }
 
     pub(crate) fn open_zones(&self) -> &SpinLock<OpenSet> {
@@ -207,28 +225,12 @@ impl Eagerness {
     }
 }
 
-/// A zone of a device.
-pub(crate) enum Zone {
-    /// Writes may go anywhere; there is nothing but its file.
-    Conventional(Pin<KBox<ZoneFile>>),
-    /// Writes go to the write pointer.
-    Sequential(Arc<SequentialZone>),
-}
-
-impl Zone {
-    pub(crate) fn file(&self) -> &ZoneFile {
-        match self {
-            Self::Conventional(file) => file,
-            Self::Sequential(zone) => &zone.file,
-        }
-    }
-}
-
 /// A device.
 #[pin_data]
 pub(crate) struct Device {
     common: Arc<Common>,
-    zones: KVVec<Zone>,
+    #[pin]
+    zones: Zones,
     write_cache: WriteCache,
     /// Held during a flush. The next one must not end before it: it relies on its work.
     #[pin]
@@ -236,7 +238,7 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Opens or makes the zone files, and shows the disk to user space.
+    /// Finds or makes the zone files, and shows the disk to user space.
     pub(crate) fn add(options: &AddOptions<'_>, id: u32) -> Result<(Disk<Zloop>, Arc<Self>)> {
         let (device, directory) = Self::new(options, id)?;
         let disk = device.new_disk(options).inspect_err(|err| {
@@ -254,15 +256,9 @@ impl Device {
 
     fn new(options: &AddOptions<'_>, id: u32) -> Result<(Arc<Self>, DeviceDirectory)> {
         let geometry = options.geometry;
-        let mut directory = DeviceDirectory::open(options.base_dir, id, geometry, options.io)?;
+        let mut directory = DeviceDirectory::open(options, id)?;
 
-        let first = directory.zone_file(0)?;
-        let alignment = first.alignment().inspect_err(|err| {
-            refuse!(
-                id,
-                "can't find out the block size of the zone files: {err:?}"
-            );
-        })?;
+        let alignment = directory.alignment()?;
         let capacity = geometry.zone_capacity(geometry.nr_conv_zones());
         if (capacity << SECTOR_SHIFT) % u64::from(alignment.block_size) != 0 {
             refuse!(
@@ -273,41 +269,20 @@ impl Device {
             return Err(EINVAL);
         }
 
-        let common = Common::new(options, id, alignment)?;
-        let mut zones = KVVec::with_capacity(geometry.nr_zones() as usize, GFP_KERNEL)?;
-        zones.push(Self::new_zone(&common, &directory, 0, first)?, GFP_KERNEL)?;
-        for number in 1..geometry.nr_zones() {
-            let file = directory.zone_file(number)?;
-            zones.push(
-                Self::new_zone(&common, &directory, number, file)?,
-                GFP_KERNEL,
-            )?;
-        }
-
+        let common = Common::new(options, id, alignment, &directory)?;
+        let zones = Zones::new(common.clone(), |number| {
+            directory.zone(number, alignment.block_size)
+        })?;
         let device = Arc::pin_init(
             pin_init!(Self {
                 common,
-                zones,
+                zones <- zones,
                 write_cache: options.write_cache,
                 flushing <- new_mutex!((), "zloop_flushing"),
             }),
             GFP_KERNEL,
         )?;
         Ok((device, directory))
-    }
-
-    fn new_zone(
-        common: &Arc<Common>,
-        directory: &DeviceDirectory,
-        number: u32,
-        file: OpenFile,
-    ) -> Result<Zone> {
-        let written = directory.check_length(number, &file, common.block_size())?;
-        Ok(if common.geometry().is_conventional(number) {
-            Zone::Conventional(KBox::pin_init(ZoneFile::new(file), GFP_KERNEL)?)
-        } else {
-            Zone::Sequential(SequentialZone::new(common.clone(), number, file, written)?)
-        })
     }
 
     fn new_disk(self: &Arc<Self>, options: &AddOptions<'_>) -> Result<UnaddedDisk<Zloop>> {
@@ -340,58 +315,84 @@ impl Device {
         &self.common
     }
 
-    pub(crate) fn zones(&self) -> &[Zone] {
+    pub(crate) fn zones(&self) -> &Zones {
         &self.zones
     }
 
-    /// The zone that a sector of the device is in.
-    pub(crate) fn zone_at(&self, sector: u64) -> Option<&Zone> {
-        let number = self.common.geometry().zone_of(sector)?;
-        self.zones.get(number as usize)
+    /// The zone that a sector of the device is in, if something was done to it.
+    pub(crate) fn zone_at(&self, sector: u64) -> Option<Zone<'_>> {
+        self.zones.get(self.common.geometry().zone_of(sector)?)
+    }
+
+    /// Whether nothing is written in a zone from `sector` of the device on. Such a read gets zeros.
+    fn reads_nothing(&self, number: u32, sector: u64) -> bool {
+        let written = match self.zones.get(number) {
+            Some(Zone::Sequential(zone)) => zone.reads_end_at(),
+            Some(Zone::Conventional(_)) => return false,
+            None => self.zones.untouched(number),
+        };
+        written.is_some_and(|written| written <= self.common.geometry().offset_in_zone(sector))
     }
 
     /// Makes durable all that was acknowledged; may sleep.
     pub(crate) fn flush(&self) -> Result {
         let _flushing = self.flushing.lock();
-        self.common.changed().take_each(|number| {
-            let result = match self.zones.get(number as usize) {
-                Some(Zone::Conventional(file)) => file.get().and_then(|file| file.sync()),
+        let result = self.common.changed().take_each(|number| {
+            let result = match self.zones.get(number) {
+                Some(Zone::Conventional(zone)) => zone.file().and_then(|file| file.sync()),
                 Some(Zone::Sequential(zone)) => zone.flush(),
                 None => Ok(()),
             };
             result.inspect_err(|err| {
                 report!(self.common, "zone {number}: can't be flushed: {err:?}");
             })
-        })
+        });
+        self.common.files().sync().inspect_err(|err| {
+            report!(self.common, "the directory can't be flushed: {err:?}");
+        })?;
+        result
     }
 
     /// Closes all files, after the disk was removed; may sleep.
     pub(crate) fn close(&self) {
-        for (zone, number) in self.zones.iter().zip(0u32..) {
-            if let (WriteCache::DiscardUnflushed, Zone::Sequential(zone)) = (self.write_cache, zone)
-            {
-                if let Err(err) = zone.discard_unflushed() {
-                    report!(
-                        self.common,
-                        "zone {number}: can't discard what was not flushed: {err:?}"
-                    );
-                }
-            }
+        for (number, zone) in self.zones.touched() {
             if let Zone::Sequential(zone) = zone {
+                if self.write_cache == WriteCache::DiscardUnflushed {
+                    if let Err(err) = zone.discard_unflushed() {
+                        report!(
+                            self.common,
+                            "zone {number}: can't discard what was not flushed: {err:?}"
+                        );
+                    }
+                }
                 // What can't be given back does no harm.
                 let _ = zone.trim();
             }
-            zone.file().close();
+            zone.close();
         }
+        self.common.files().close();
     }
 
-    fn report_zone(&self, number: u32, zone: &Zone, queue: &Queue) -> ReportedZone {
+    fn report_zone(&self, number: u32, queue: &Queue) -> ReportedZone {
         let geometry = self.common.geometry();
         let start = geometry.zone_start(number);
-        let (zone_type, condition, wp) = match zone {
-            Zone::Conventional(_) => (ZoneType::Conventional, ZoneCondition::NotWritePointer, None),
-            Zone::Sequential(zone) => {
-                let snapshot = zone.snapshot(queue);
+        let snapshot = match self.zones.get(number) {
+            Some(Zone::Sequential(zone)) => Some(zone.snapshot(queue)),
+            _ => self.zones.untouched(number).map(|found| {
+                let condition = match found {
+                    0 => Condition::Empty,
+                    wp if wp == geometry.zone_capacity(number) => Condition::Full,
+                    _ => Condition::Closed,
+                };
+                Snapshot {
+                    condition,
+                    write_pointer: found,
+                }
+            }),
+        };
+        let (zone_type, condition, wp) = match snapshot {
+            None => (ZoneType::Conventional, ZoneCondition::NotWritePointer, None),
+            Some(snapshot) => {
                 let (condition, has_wp) = match snapshot.condition {
                     Condition::Empty => (ZoneCondition::Empty, true),
                     Condition::ImplicitOpen => (ZoneCondition::ImplicitOpen, true),
@@ -434,25 +435,38 @@ impl Operations for Zloop {
         queue: &Queue,
         request: IdleRequest<Self>,
     ) -> Result<(), Status> {
-        let command = request.command();
-        let zone = device.zone_at(request.sector());
+        let Some(command) = request.command() else {
+            return Err(Status::NOTSUPP);
+        };
+        if matches!(command, Command::Flush | Command::ZoneResetAll) {
+            RequestList::from(request.start()).enqueue();
+            return Ok(());
+        }
+        let Some(number) = device.common.geometry().zone_of(request.sector()) else {
+            return Err(Status::IOERR);
+        };
+        if command == Command::Read && device.reads_nothing(number, request.sector()) {
+            let request = request.start();
+            request.fill_zero_after(0);
+            request.end(Status::OK);
+            return Ok(());
+        }
+        // What a zone needs is there from its first use on. If there is no memory for it now, the
+        // request comes again.
+        let zone = device.zones.touch(number, GFP_NOWAIT);
+        let zone = zone.map_err(|_| Status::RESOURCE)?;
         let request = request.start();
         match (command, zone) {
-            (Some(Command::Flush | Command::ZoneResetAll), _) => {
-                RequestList::from(request).enqueue();
+            (Command::Read, zone) => transfer_now(&zone, request, Direction::Read),
+            (Command::Write, zone @ Zone::Conventional(_)) => {
+                transfer_now(&zone, request, Direction::Write);
             }
-            (Some(Command::Read), Some(_)) => transfer_now(request, Direction::Read),
-            (Some(Command::Write), Some(Zone::Conventional(_))) => {
-                transfer_now(request, Direction::Write);
-            }
-            (Some(Command::Write | Command::ZoneAppend), Some(Zone::Sequential(zone))) => {
+            // An append to a conventional zone gets here: the block layer does not look at that.
+            (_, Zone::Conventional(_)) => request.end(Status::IOERR),
+            (Command::Write | Command::ZoneAppend, Zone::Sequential(zone)) => {
                 zone.write_now(request, queue);
             }
-            (Some(_), Some(Zone::Sequential(zone))) => zone.post(request),
-            // An append to a conventional zone gets here: the block layer does not look at that.
-            (Some(_), Some(Zone::Conventional(_))) => request.end(Status::IOERR),
-            (Some(_), None) => request.end(Status::IOERR),
-            (None, _) => request.end(Status::NOTSUPP),
+            (_, Zone::Sequential(zone)) => zone.post(request),
         }
         Ok(())
     }
@@ -464,12 +478,13 @@ impl Operations for Zloop {
         nr: u32,
         report: &mut ZoneReport<'_>,
     ) -> Result {
-        let Some(first) = device.common.geometry().zone_of(sector) else {
+        let geometry = device.common.geometry();
+        let Some(first) = geometry.zone_of(sector) else {
             return Ok(());
         };
-        let zones = device.zones.get(first as usize..).unwrap_or_default();
-        for (zone, number) in zones.iter().zip(first..).take(nr as usize) {
-            report.push(device.report_zone(number, zone, queue))?;
+        let end = first.saturating_add(nr).min(geometry.nr_zones());
+        for number in first..end {
+            report.push(device.report_zone(number, queue))?;
         }
         Ok(())
     }

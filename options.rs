@@ -40,7 +40,8 @@ use crate::geometry::{
     Shape, //
 };
 
-/// What a read of the control device gives: byte for byte the C driver's text.
+/// What a read of the control device gives: byte for byte the C driver's text, without the options
+/// that it doesn't have.
 pub(crate) const SYNTAX: &str = "add id=%d,capacity_mb=%u,zone_size_mb=%u,zone_capacity_mb=%u,\
     conv_zones=%u,base_dir=%s,nr_queues=%u,queue_depth=%u,buffered_io,zone_append=%u,\
     ordered_zone_append,discard_write_cache,max_open_zones=%u\n\
@@ -64,6 +65,8 @@ const MIN_ID_MAGNITUDE: u32 = i32::MIN.unsigned_abs();
 const ID: &str = "id";
 /// Name of the option for [`AddOptions::max_open_zones`].
 const MAX_OPEN_ZONES: &str = "max_open_zones";
+/// Name of the option for [`FileCreation::AtFirstUse`].
+const LAZY_FILES: &str = "lazy_files";
 
 /// How much of a text that can't be understood is repeated in a message, in bytes.
 const QUOTE_LEN: usize = 48;
@@ -100,6 +103,8 @@ pub(crate) struct AddOptions<'a> {
     pub(crate) append: Append,
     /// What a removal does with data that was not flushed.
     pub(crate) write_cache: WriteCache,
+    /// When the files of sequential zones are made.
+    pub(crate) creation: FileCreation,
 }
 
 /// How zone files are read and written.
@@ -120,6 +125,15 @@ pub(crate) enum Append {
     Native,
     /// By the device, in the order in which they were queued.
     Ordered,
+}
+
+/// When the files of sequential zones are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileCreation {
+    /// When the device is added for the first time.
+    AtAdd,
+    /// When something is written. The C driver can't use a directory in which files are missing.
+    AtFirstUse,
 }
 
 /// What a removal does with data that was written but not flushed.
@@ -152,15 +166,37 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Reads the geometry that was written beside a device's zone files, as `Geometry`'s `Display`
-/// writes it.
-///
-/// # Errors
-///
-/// The first thing that is wrong: all four options must be there, and no other.
-pub(crate) fn recorded_geometry(text: &[u8]) -> Result<Geometry, Error<'_>> {
-    let text = up_to(text, |byte| byte == 0);
-    Draft::read(text, Scope::Record)?.recorded()
+/// What is written beside a device's zone files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Zones and their sizes.
+    pub(crate) geometry: Geometry,
+    /// Whether zone files may be missing.
+    pub(crate) creation: FileCreation,
+}
+
+impl Record {
+    /// Reads what [`Display`](fmt::Display) has written.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong: the four options of the geometry must be there, and no other
+    /// but `lazy_files`.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, Error<'_>> {
+        let text = up_to(text, |byte| byte == 0);
+        Draft::read(text, Scope::Record)?.recorded()
+    }
+}
+
+/// Writes the options that stand for it in an `add` command.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.geometry.fmt(f)?;
+        match self.creation {
+            FileCreation::AtAdd => Ok(()),
+            FileCreation::AtFirstUse => write!(f, ",{LAZY_FILES}"),
+        }
+    }
 }
 
 /// One option of the language.
@@ -210,6 +246,8 @@ enum Group {
     Identity,
     /// What the device is from the day it was made.
     Geometry,
+    /// What its directory looks like. A later `add` may change it.
+    Files,
     /// How the device works until it is removed.
     Manner,
 }
@@ -231,7 +269,7 @@ impl Scope {
         match self {
             Self::Add => true,
             Self::Remove => matches!(option.group, Group::Identity),
-            Self::Record => matches!(option.group, Group::Geometry),
+            Self::Record => matches!(option.group, Group::Geometry | Group::Files),
         }
     }
 }
@@ -257,8 +295,8 @@ const POSITIVE: Allowed = Allowed::Range {
     max: u32::MAX,
 };
 
-/// All options, in the order of [`SYNTAX`].
-pub(crate) static OPTIONS: [Opt; 13] = [
+/// All options: those of the C driver in the order of [`SYNTAX`], then our own.
+pub(crate) static OPTIONS: [Opt; 14] = [
     Opt {
         name: ID,
         meaning: "the number of the device",
@@ -345,6 +383,12 @@ pub(crate) static OPTIONS: [Opt; 13] = [
         group: Group::Manner,
         value: Value::Number(ANY, |draft, zones| draft.max_open_zones = zones),
     },
+    Opt {
+        name: LAZY_FILES,
+        meaning: "make the files of sequential zones when they are first written",
+        group: Group::Files,
+        value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
+    },
 ];
 
 /// A device's number as it is written.
@@ -372,6 +416,7 @@ struct Draft<'a> {
     native_append: Append,
     write_cache: WriteCache,
     max_open_zones: u32,
+    creation: FileCreation,
 }
 
 impl<'a> Draft<'a> {
@@ -391,6 +436,7 @@ impl<'a> Draft<'a> {
             native_append: Append::Native,
             write_cache: WriteCache::Keep,
             max_open_zones: 0,
+            creation: FileCreation::AtAdd,
         };
         let spaces = up_to(list, |byte| !is_space(byte)).len();
         let list = list.get(spaces..).unwrap_or_default();
@@ -486,6 +532,7 @@ impl<'a> Draft<'a> {
                 _ => self.native_append,
             },
             write_cache: self.write_cache,
+            creation: self.creation,
         })
     }
 
@@ -502,7 +549,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What the options mean in a device's directory.
-    fn recorded(self) -> Result<Geometry, Error<'a>> {
+    fn recorded(self) -> Result<Record, Error<'a>> {
         for (option, given) in self.shape_options() {
             if given.is_none() {
                 return Err(Error::Missing {
@@ -511,7 +558,11 @@ impl<'a> Draft<'a> {
                 });
             }
         }
-        Geometry::new(self.shape()).map_err(|refused| self.refused(refused))
+        let geometry = Geometry::new(self.shape()).map_err(|refused| self.refused(refused))?;
+        Ok(Record {
+            geometry,
+            creation: self.creation,
+        })
     }
 
     /// The geometry that the options ask for.
@@ -776,6 +827,7 @@ mod tests {
             io: IoMode::Direct,
             append: Append::Native,
             write_cache: WriteCache::Keep,
+            creation: FileCreation::AtAdd,
         })
     }
 
@@ -843,7 +895,7 @@ mod tests {
     fn everything_at_once() -> Result<(), Refused> {
         let text = b"add id=7,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63,conv_zones=2,\
             max_open_zones=14,base_dir=/tmp/a b=c%s,nr_queues=4,queue_depth=32,buffered_io,\
-            zone_append=1,ordered_zone_append,discard_write_cache\n";
+            zone_append=1,ordered_zone_append,discard_write_cache,lazy_files\n";
         let expected = AddOptions {
             id: Some(7),
             geometry: Geometry::new(Shape {
@@ -859,6 +911,7 @@ mod tests {
             io: IoMode::Buffered,
             append: Append::Ordered,
             write_cache: WriteCache::DiscardUnflushed,
+            creation: FileCreation::AtFirstUse,
         };
         assert_eq!(Command::parse(text).ok(), Some(Command::Add(expected)));
         Ok(())
@@ -882,7 +935,7 @@ mod tests {
             "add id=1, buffered_io",
             "unknown option \" buffered_io\": add takes id, capacity_mb, zone_size_mb, \
              zone_capacity_mb, conv_zones, base_dir, nr_queues, queue_depth, buffered_io, \
-             zone_append, ordered_zone_append, discard_write_cache, max_open_zones",
+             zone_append, ordered_zone_append, discard_write_cache, max_open_zones, lazy_files",
         ));
         assert!(invalid(
             "add conv_zones=1 \n",
@@ -1294,11 +1347,16 @@ mod tests {
                 conv_zones: 262142,
             },
         ] {
-            let geometry = Geometry::new(shape)?;
-            let text = Text::of(core::format_args!("{geometry}\n"));
-            assert!(text.is_ok_and(|text| {
-                recorded_geometry(text.bytes()).is_ok_and(|recorded| recorded == geometry)
-            }));
+            for creation in [FileCreation::AtAdd, FileCreation::AtFirstUse] {
+                let record = Record {
+                    geometry: Geometry::new(shape)?,
+                    creation,
+                };
+                let text = Text::of(core::format_args!("{record}\n"));
+                assert!(text.is_ok_and(|text| {
+                    Record::parse(text.bytes()).is_ok_and(|recorded| recorded == record)
+                }));
+            }
         }
         Ok(())
     }
@@ -1306,7 +1364,7 @@ mod tests {
     #[test]
     fn damaged_record() {
         let damaged = |text: &'static str, message| {
-            recorded_geometry(text.as_bytes()).is_err_and(|error| says(error, message))
+            Record::parse(text.as_bytes()).is_err_and(|error| says(error, message))
         };
         assert!(damaged(
             "",
@@ -1319,7 +1377,7 @@ mod tests {
         assert!(damaged(
             "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=64,conv_zones=0,id=1\n",
             "id: not an option here, the record of the geometry takes \
-             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones",
+             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files",
         ));
         assert!(damaged(
             "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=65,conv_zones=0\n",
@@ -1328,14 +1386,14 @@ mod tests {
         assert!(damaged(
             "\x7fELF",
             "unknown option \"\\x7fELF\": the record of the geometry takes \
-             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones",
+             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files",
         ));
     }
 
     #[test]
-    fn syntax_has_all_options() {
+    fn syntax_has_all_options_of_the_c_driver() {
         let mut rest = SYNTAX.strip_prefix("add ");
-        for (nr, option) in OPTIONS.iter().enumerate() {
+        for (nr, option) in OPTIONS.iter().enumerate().take(13) {
             let kind = match option.value {
                 Value::Id(_) => "=%d",
                 Value::Number(..) => "=%u",
@@ -1389,6 +1447,7 @@ mod tests {
                     b"ordered_zone_append",
                     b"discard_write_cache",
                     b"max_open_zones",
+                    b"lazy_files",
                 ]
             }
             [b'r', b'e', b'm', b'o', b'v', b'e', rest @ ..] => {
@@ -1443,6 +1502,7 @@ mod tests {
             b"ordered_zone_append",
             b"discard_write_cache",
             b"max_open_zones=",
+            b"lazy_files",
             b"capacity",
             b"_mb",
             b"\0",

@@ -20,7 +20,6 @@
 //! gone.
 
 use crate::{
-    backing::ZoneFile,
     command::{
         ResetAll,
         MAX_BYTES_NOW, //
@@ -42,10 +41,7 @@ use crate::{
             Status,
         },
         fmt::Shown,
-        fs::{
-            FileExt,
-            OpenFile, //
-        },
+        fs::FileExt,
         task::BlockIoScope, //
     },
     mailbox::{
@@ -67,14 +63,17 @@ use crate::{
         WritePointer,
         Zone, //
     },
+    zone_file::ZoneFile,
 };
 use core::cmp::Ordering;
 use kernel::{
+    alloc::Flags,
     block::SECTOR_SHIFT,
     fs::File,
     impl_has_work, new_mutex, new_spinlock_irq, new_work,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Acquire,
             Atomic,
@@ -95,20 +94,18 @@ use kernel::{
 /// How much space is allocated ahead of small writes, in sectors: 4 MiB.
 const AHEAD_SECTORS: u64 = (4 << 20) >> SECTOR_SHIFT;
 
-/// A sequential zone of a device.
+/// A sequential zone that something was done to.
 #[pin_data]
 pub(crate) struct SequentialZone {
     common: Arc<Common>,
     /// The number of the zone on the device.
     number: u32,
     #[pin]
-    pub(crate) file: ZoneFile,
+    file: ZoneFile,
     /// What is below this, in sectors of the zone, can be read from the file.
     written: Atomic<u64>,
     /// Whether the mailbox's medium is known, for those who only look.
     known: AtomicFlag,
-    /// Whether anything was ever posted. If not, all follows from `written`.
-    touched: AtomicFlag,
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -148,21 +145,18 @@ pub(crate) struct Snapshot {
 }
 
 impl SequentialZone {
-    /// Makes zone `number`, whose file has `written` sectors in it.
+    /// Makes zone `number`, whose file has `written` sectors in it. The open set knows it already.
     pub(crate) fn new(
         common: Arc<Common>,
         number: u32,
-        file: OpenFile,
         written: u64,
+        flags: Flags,
     ) -> Result<Arc<Self>> {
         let capacity = common.geometry().zone_capacity(number);
         let index = number
             .checked_sub(common.geometry().nr_conv_zones())
             .ok_or(EINVAL)?;
         let wp = WritePointer::new(written, capacity).ok_or(EINVAL)?;
-        if !wp.is_empty() && !wp.is_full() {
-            common.open_zones().lock().admit(index);
-        }
         let state = State {
             zone: Zone::new(index, wp),
             flushed: written,
@@ -173,16 +167,35 @@ impl SequentialZone {
             pin_init!(Self {
                 common,
                 number,
-                file <- ZoneFile::new(file),
+                file <- ZoneFile::new(),
                 written: Atomic::new(written),
                 known: AtomicFlag::new(true),
-                touched: AtomicFlag::new(false),
                 state <- new_mutex!(state, "zloop_zone"),
                 mailbox <- new_spinlock_irq!(Mailbox::new(), "zloop_mailbox"),
                 work <- new_work!("zloop_zone"),
             }),
-            GFP_KERNEL,
+            flags,
         )
+    }
+
+    /// The zone's file, if it is open. Does not sleep.
+    pub(crate) fn open_file(&self) -> Option<ARef<File>> {
+        self.file.get()
+    }
+
+    /// The zone's file, which is opened if it isn't open; may sleep.
+    pub(crate) fn file(&self) -> Result<ARef<File>> {
+        self.file.get_or_open(self.common.files(), self.number)
+    }
+
+    /// Closes the file; may sleep. What is under way on it must have ended.
+    pub(crate) fn close(&self) {
+        self.file.close();
+    }
+
+    /// From which sector of the zone on nothing but zeros can be read, if that is certain.
+    pub(crate) fn reads_end_at(&self) -> Option<u64> {
+        self.known.load(Acquire).then(|| self.written())
     }
 
     /// What is below this, in sectors of the zone, can be read.
@@ -192,9 +205,6 @@ impl SequentialZone {
 
     /// Whether a reset would find nothing to do.
     pub(crate) fn is_pristine(&self) -> bool {
-        if !self.touched.load(Acquire) {
-            return self.written() == 0;
-        }
         let known = self.known.load(Acquire);
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
@@ -203,9 +213,6 @@ impl SequentialZone {
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
     pub(crate) fn snapshot(self: &Arc<Self>, queue: &Queue) -> Snapshot {
-        if !self.touched.load(Acquire) {
-            return self.untouched();
-        }
         if !self.known.load(Acquire) {
             let mut mailbox = self.mailbox.lock();
             mailbox.look_again();
@@ -223,31 +230,8 @@ impl SequentialZone {
         }
     }
 
-    /// What a report shows of a zone in which nothing was done since the device was added. Nobody
-    /// can change that from outside: such a zone isn't open.
-    fn untouched(&self) -> Snapshot {
-        let write_pointer = self.written();
-        let condition = match write_pointer {
-            0 => Condition::Empty,
-            wp if wp == self.capacity() => Condition::Full,
-            _ => Condition::Closed,
-        };
-        Snapshot {
-            condition,
-            write_pointer,
-        }
-    }
-
-    /// Notes that something is about to be done in the zone.
-    fn touch(&self) {
-        if !self.touched.load(Acquire) {
-            self.touched.store(true, Release);
-        }
-    }
-
     /// Posts a request. Any context.
     pub(crate) fn post(self: &Arc<Self>, request: Request<Zloop>) {
-        self.touch();
         let mut mailbox = self.mailbox.lock();
         mailbox.post(request);
         mailbox.work_queue(|queue| self.wake(&mailbox, queue));
@@ -255,7 +239,6 @@ impl SequentialZone {
 
     /// Posts the zone's part of a reset of all zones. Any context.
     pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, queue: &Queue) {
-        self.touch();
         let mut mailbox = self.mailbox.lock();
         mailbox.post_reset_all(reset);
         self.wake(&mailbox, queue);
@@ -328,7 +311,7 @@ impl SequentialZone {
 
     /// Takes the zone back to `sector`: nothing behind it was acknowledged.
     fn take_back(&self, sector: u64) -> Result {
-        let file = self.file.get()?;
+        let file = self.file()?;
         let bytes = sector << SECTOR_SHIFT;
         match file.size()?.cmp(&bytes) {
             // What was acknowledged isn't there; making the file longer would hide that.
@@ -427,7 +410,7 @@ impl SequentialZone {
 
     /// Submits a write that has begun; may sleep.
     fn submit(&self, requests: RequestList<Zloop>, extent: Extent) {
-        match self.file.get() {
+        match self.file() {
             Ok(file) => {
                 self.allocate_ahead(&file, extent);
                 requests.submit(file, extent.start << SECTOR_SHIFT, Direction::Write);
@@ -445,7 +428,6 @@ impl SequentialZone {
         if request.bytes() > MAX_BYTES_NOW || !self.common.extends().is_worth_trying() {
             return self.post(request);
         }
-        self.touch();
         let request = {
             let mut mailbox = self.mailbox.lock();
             let request = mailbox.post_and_begin(request);
@@ -465,8 +447,8 @@ impl SequentialZone {
         };
         self.mailbox.lock().begin_write(extent);
         let allocated = self.state.lock().allocated;
-        match self.file.get() {
-            Ok(file) if extent.end <= allocated => {
+        match self.open_file() {
+            Some(file) if extent.end <= allocated => {
                 allowed.submit_nowait(file, extent.start << SECTOR_SHIFT, Direction::Write);
             }
             _ => allowed.enqueue(),
@@ -499,7 +481,7 @@ impl SequentialZone {
         if allocated <= self.written() {
             return Ok(());
         }
-        let file = self.file.get()?;
+        let file = self.file()?;
         file.truncate(file.size()?)
     }
 
@@ -563,9 +545,10 @@ impl SequentialZone {
             Finish::Medium(previous) => previous,
         };
         // Durable when it is complete: see the invariants of the zone model.
-        let filled = self.file.get().and_then(|file| {
+        let filled = self.file().and_then(|file| {
             file.truncate(self.capacity() << SECTOR_SHIFT)?;
-            file.sync()
+            file.sync()?;
+            self.common.files().sync()
         });
         let mut state = self.state.lock();
         let mut set = self.common.open_zones().lock();
@@ -591,7 +574,7 @@ impl SequentialZone {
         if reset == Reset::Medium {
             // What a reader finds missing from now on is not an error.
             self.written.store(0, Release);
-            let emptied = self.file.get().and_then(|file| {
+            let emptied = self.file().and_then(|file| {
                 file.truncate(0)?;
                 file.sync()
             });
@@ -623,7 +606,7 @@ impl SequentialZone {
     ///
     /// Either the zone was reset in between and there is no more, or the file lacks something.
     fn read_again(&self, request: Request<Zloop>) {
-        let file = match self.file.get() {
+        let file = match self.file() {
             Ok(file) => file,
             Err(err) => return request.end(err.into()),
         };
@@ -676,7 +659,7 @@ impl SequentialZone {
             );
             Failure::Offline
         };
-        let file = self.file.get().map_err(offline)?;
+        let file = self.file().map_err(offline)?;
         let size = file.size().map_err(offline)?;
         let block = u64::from(self.common.block_size());
         let whole = size - size % block;
@@ -707,7 +690,7 @@ impl SequentialZone {
             let state = self.state.lock();
             (self.written(), state.resets)
         };
-        self.file.get()?.sync()?;
+        self.file()?.sync()?;
         let mut state = self.state.lock();
         if state.resets == resets {
             state.flushed = state.flushed.max(written);
@@ -718,8 +701,11 @@ impl SequentialZone {
     /// Forgets what was written and not flushed, as a drive does that loses its power; may sleep.
     /// Nothing may be under way.
     pub(crate) fn discard_unflushed(&self) -> Result {
+        // To a file that was not opened nothing was written.
+        let Some(file) = self.open_file() else {
+            return Ok(());
+        };
         let flushed = self.state.lock().flushed << SECTOR_SHIFT;
-        let file = self.file.get()?;
         if file.size()? > flushed {
             file.truncate(flushed)?;
             file.sync()?;

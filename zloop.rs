@@ -19,8 +19,11 @@
 //!                     |                                   |         zone.rs: is it allowed?
 //!                     +----------------+------------------+
 //!                                      v
-//!   backing.rs                     the zone's file
+//!   zone_file.rs                   the zone's file
 //! ```
+//!
+//! `zones.rs` has the zones, most of which nothing was done to; `backing.rs` finds or makes their
+//! files when a device is added.
 //!
 //! `options.rs`, `geometry.rs` and `zone.rs` are the rules: they know no kernel type and are tested
 //! on their own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
@@ -32,6 +35,9 @@
 //! 3. a sequential zone's state; never those of two zones
 //! 4. the open set of a device
 //! 5. a zone's mailbox; taken by completions, so interrupts are off
+//!
+//! What guards a zone's file, the directory of the files, or an entry of the zone table is locked
+//! for a moment with nothing inside it.
 
 #[deny(unsafe_code)]
 mod backing;
@@ -56,6 +62,10 @@ mod options;
 mod sequential;
 #[deny(unsafe_code)]
 mod zone;
+#[deny(unsafe_code)]
+mod zone_file;
+#[deny(unsafe_code)]
+mod zones;
 
 use kernel::prelude::*;
 

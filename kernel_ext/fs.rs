@@ -7,6 +7,7 @@ pub(crate) mod file;
 pub(crate) use self::file::{
     Directory,
     FileExt,
+    FileSize,
     IoAlignment,
     OpenFile, //
 };

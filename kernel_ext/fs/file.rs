@@ -31,8 +31,8 @@ use kernel::{
     sync::aref::ARef,
 };
 
-// `include/linux/namei.h` is not among the headers of the kernel crate's bindings. The function
-// is exported.
+// `include/linux/namei.h` is not among the headers of the kernel crate's bindings. The functions
+// are exported.
 #[expect(
     improper_ctypes,
     reason = "a lock class key is a type without fields in some kernels"
@@ -43,10 +43,25 @@ unsafe extern "C" {
         parent: *mut bindings::dentry,
         name: *mut bindings::qstr,
     ) -> *mut bindings::dentry;
+
+    /// Looks `name` up from a directory on, and takes a reference to what it finds.
+    fn vfs_path_lookup(
+        dentry: *mut bindings::dentry,
+        mnt: *mut bindings::vfsmount,
+        name: *const c_char,
+        flags: c_uint,
+        path: *mut bindings::path,
+    ) -> c_int;
 }
 
 /// The size of a file in bytes.
 pub(crate) type FileSize = u64;
+
+/// What was found in a directory.
+pub(crate) struct Found {
+    /// The size of the file.
+    pub(crate) size: FileSize,
+}
 
 /// How a file's data must be aligned for direct I/O, or is best aligned otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,16 +136,30 @@ impl Directory {
         Ok(Self(unsafe { adopt(file) }?))
     }
 
-    /// Finds a regular file in this directory.
+    /// Looks at what has this name in this directory, without opening it: to open a device can have
+    /// consequences. A symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// ENOENT if there is nothing of that name, another errno if it is something else.
-    pub(crate) fn find_file(&self, name: &CStr) -> Result {
-        // The file isn't really opened by this. To open a device can have consequences.
-        let found = self.open(name, flags::O_PATH, 0)?;
-        match found.file_type() {
-            bindings::S_IFREG => Ok(()),
+    /// ENOENT if there is nothing of that name, another errno if it isn't a regular file.
+    pub(crate) fn find_file(&self, name: &CStr) -> Result<Found> {
+        check_plain(name)?;
+        let dir = path(&self.0);
+        let mut found: bindings::path = pin_init::zeroed();
+        // SAFETY: The path is that of an open file, the name a C string, and `found` valid for the
+        // call.
+        to_result(unsafe {
+            vfs_path_lookup((*dir).dentry, (*dir).mnt, name.as_char_ptr(), 0, &mut found)
+        })?;
+        let stat = getattr(&found, bindings::STATX_TYPE | bindings::STATX_SIZE);
+        // SAFETY: The lookup has taken the references that are given back here.
+        unsafe { bindings::path_put(&found) };
+        let stat = stat?;
+        match u32::from(stat.mode) & bindings::S_IFMT {
+            bindings::S_IFREG => Ok(Found {
+                // CAST: A size is not negative.
+                size: stat.size as FileSize,
+            }),
             bindings::S_IFLNK => Err(ELOOP),
             bindings::S_IFDIR => Err(EISDIR),
             _ => Err(EINVAL),
@@ -162,9 +191,7 @@ impl Directory {
     }
 
     fn open(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
-        if name.to_bytes().contains(&b'/') {
-            return Err(EINVAL);
-        }
+        check_plain(name)?;
         let flags = flags | flags::O_NOFOLLOW | flags::O_LARGEFILE;
         // SAFETY: The path is that of an open file, and the name a C string.
         let file = unsafe {
@@ -172,6 +199,29 @@ impl Directory {
         };
         // SAFETY: It was opened just now.
         unsafe { adopt(file) }
+    }
+
+    /// Gives all names in this directory to `f`, in the file system's order. Can be called once.
+    pub(crate) fn for_each_name(&self, mut f: impl FnMut(&[u8])) -> Result {
+        let mut names = Names {
+            context: bindings::dir_context {
+                actor: Some(Names::actor),
+                pos: 0,
+                count: 0,
+                dt_flags_mask: 0,
+            },
+            seen: 0,
+            f: &mut f,
+        };
+        loop {
+            names.seen = 0;
+            // SAFETY: The directory is open. Its file system gives `context` to the actor, and
+            // nothing else.
+            to_result(unsafe { bindings::iterate_dir(self.0.as_ptr(), &raw mut names.context) })?;
+            if names.seen == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Removes a file from this directory.
@@ -205,6 +255,38 @@ impl Directory {
     /// Makes durable which files there are.
     pub(crate) fn sync(&self) -> Result {
         self.0.sync()
+    }
+}
+
+/// A walk through the names of a directory.
+#[repr(C)]
+struct Names<'a> {
+    context: bindings::dir_context,
+    /// How many there were in this call.
+    seen: usize,
+    f: &'a mut dyn FnMut(&[u8]),
+}
+
+impl Names<'_> {
+    /// # Safety
+    ///
+    /// `context` must be that of a [`Names`], and `name` valid for `len` bytes.
+    unsafe extern "C" fn actor(
+        context: *mut bindings::dir_context,
+        name: *const c_char,
+        len: c_int,
+        _offset: bindings::loff_t,
+        _inode: u64,
+        _file_type: c_uint,
+    ) -> bool {
+        // SAFETY: By the safety requirement; it is the first field.
+        let names = unsafe { &mut *context.cast::<Names<'_>>() };
+        // SAFETY: By the safety requirement.
+        // CAST: A length is not negative.
+        let name = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len as usize) };
+        names.seen = names.seen.saturating_add(1);
+        (names.f)(name);
+        true
     }
 }
 
@@ -246,12 +328,12 @@ impl FileExt for File {
 
     fn size(&self) -> Result<FileSize> {
         // CAST: A size is not negative.
-        Ok(getattr(self, bindings::STATX_SIZE)?.size as FileSize)
+        Ok(getattr(path(self), bindings::STATX_SIZE)?.size as FileSize)
     }
 
     fn alignment(&self) -> Result<IoAlignment> {
         const MAX_BLOCK: u32 = 4096;
-        let stat = getattr(self, bindings::STATX_DIOALIGN)?;
+        let stat = getattr(path(self), bindings::STATX_DIOALIGN)?;
         // SAFETY: An open file has an inode, which has a super block.
         let (fs_block, bdev) = unsafe {
             let sb = (*(*self.as_ptr()).f_inode).i_sb;
@@ -339,11 +421,21 @@ impl FileExt for File {
     }
 }
 
-fn getattr(file: &File, mask: u32) -> Result<bindings::kstat> {
+/// Refuses a name that leads through a directory.
+fn check_plain(name: &CStr) -> Result {
+    match name.to_bytes() {
+        b"" | b"." | b".." => Err(EINVAL),
+        bytes if bytes.contains(&b'/') => Err(EINVAL),
+        _ => Ok(()),
+    }
+}
+
+/// Asks for the attributes of what is at a path, to which the caller has a reference.
+fn getattr(path: *const bindings::path, mask: u32) -> Result<bindings::kstat> {
     let mut stat: bindings::kstat = pin_init::zeroed();
-    // SAFETY: The path is that of an open file, and `stat` valid for the call.
+    // SAFETY: The path is valid while the caller has its reference, and `stat` for the call.
     to_result(unsafe {
-        bindings::vfs_getattr(path(file), &mut stat, mask, bindings::AT_STATX_SYNC_AS_STAT)
+        bindings::vfs_getattr(path, &mut stat, mask, bindings::AT_STATX_SYNC_AS_STAT)
     })?;
     Ok(stat)
 }

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The zones of a device, most of which are not in use.
+//!
+//! A device may have a million zones. So there is a small entry for each, with what was found when
+//! the device was added, and what it takes to work on a zone, its locks, its mailbox and its file,
+//! is made when something is first done to it. From then on the entry has it for as long as the
+//! device is there.
+//!
+//! Of a zone that nothing was done to, all follows from what was found: it isn't open, and what is
+//! behind what is written reads as zeros.
+
+use crate::{
+    device::Common,
+    sequential::SequentialZone,
+    zone::WritePointer,
+    zone_file::ZoneFile, //
+};
+use kernel::{
+    alloc::Flags,
+    fs::File,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        SetOnce,
+        SpinLock, //
+    },
+};
+
+/// A zone that something was done to.
+pub(crate) enum Zone<'a> {
+    /// Writes may go anywhere; there is nothing but its file.
+    Conventional(&'a ConventionalZone),
+    /// Writes go to the write pointer.
+    Sequential(&'a Arc<SequentialZone>),
+}
+
+impl Zone<'_> {
+    /// The zone's file, if it is open. Does not sleep.
+    pub(crate) fn open_file(&self) -> Option<ARef<File>> {
+        match self {
+            Self::Conventional(zone) => zone.file.get(),
+            Self::Sequential(zone) => zone.open_file(),
+        }
+    }
+
+    /// The zone's file, which is opened if it isn't open; may sleep.
+    pub(crate) fn file(&self) -> Result<ARef<File>> {
+        match self {
+            Self::Conventional(zone) => zone.file(),
+            Self::Sequential(zone) => zone.file(),
+        }
+    }
+
+    /// Closes the file; may sleep. What is under way on it must have ended.
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Conventional(zone) => zone.file.close(),
+            Self::Sequential(zone) => zone.close(),
+        }
+    }
+}
+
+/// A conventional zone that something was done to.
+#[pin_data]
+pub(crate) struct ConventionalZone {
+    common: Arc<Common>,
+    /// The number of the zone on the device.
+    number: u32,
+    #[pin]
+    file: ZoneFile,
+}
+
+impl ConventionalZone {
+    fn new(common: Arc<Common>, number: u32, flags: Flags) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                common,
+                number,
+                file <- ZoneFile::new(),
+            }),
+            flags,
+        )
+    }
+
+    /// The zone's file, which is opened if it isn't open; may sleep.
+    pub(crate) fn file(&self) -> Result<ARef<File>> {
+        self.file.get_or_open(self.common.files(), self.number)
+    }
+}
+
+/// What there is of a sequential zone.
+struct SequentialEntry {
+    zone: SetOnce<Arc<SequentialZone>>,
+    /// How many sectors were written when the device was added.
+    found: u64,
+}
+
+/// The zones of a device.
+#[pin_data]
+pub(crate) struct Zones {
+    common: Arc<Common>,
+    conventional: KVVec<SetOnce<Arc<ConventionalZone>>>,
+    sequential: KVVec<SequentialEntry>,
+    /// Held to put something into an entry.
+    #[pin]
+    touching: SpinLock<()>,
+}
+
+impl Zones {
+    /// Zones of which each has as many sectors written as `found` says of its number; only a
+    /// sequential one is asked for.
+    pub(crate) fn new(
+        common: Arc<Common>,
+        mut found: impl FnMut(u32) -> Result<u64>,
+    ) -> Result<impl PinInit<Self>> {
+        let geometry = *common.geometry();
+        let nr_conv = geometry.nr_conv_zones();
+        let mut conventional = KVVec::with_capacity(nr_conv as usize, GFP_KERNEL)?;
+        for number in 0..nr_conv {
+            found(number)?;
+            conventional.push(SetOnce::new(), GFP_KERNEL)?;
+        }
+        let mut sequential = KVVec::with_capacity(geometry.nr_seq_zones() as usize, GFP_KERNEL)?;
+        for (number, index) in (nr_conv..geometry.nr_zones()).zip(0..) {
+            let found = found(number)?;
+            let wp = WritePointer::new(found, geometry.zone_capacity(number)).ok_or(EINVAL)?;
+            if !wp.is_empty() && !wp.is_full() {
+                common.open_zones().lock().admit(index);
+            }
+            let entry = SequentialEntry {
+                zone: SetOnce::new(),
+                found,
+            };
+            sequential.push(entry, GFP_KERNEL)?;
+        }
+        Ok(pin_init!(Self {
+            common,
+            conventional,
+            sequential,
+            touching <- new_spinlock!((), "zloop_touching"),
+        }))
+    }
+
+    /// A zone, if something was done to it.
+    pub(crate) fn get(&self, number: u32) -> Option<Zone<'_>> {
+        match self.sequential_index(number) {
+            Some(index) => {
+                let entry = self.sequential.get(index)?;
+                entry.zone.as_ref().map(Zone::Sequential)
+            }
+            None => {
+                let entry = self.conventional.get(number as usize)?;
+                entry.as_ref().map(|zone| Zone::Conventional(zone))
+            }
+        }
+    }
+
+    /// A zone that something is about to be done to. `flags` say how to allocate what it needs.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM; EINVAL if there is no such zone.
+    pub(crate) fn touch(&self, number: u32, flags: Flags) -> Result<Zone<'_>> {
+        if let Some(zone) = self.get(number) {
+            return Ok(zone);
+        }
+        let common = self.common.clone();
+        match self.sequential_index(number) {
+            Some(index) => {
+                let entry = self.sequential.get(index).ok_or(EINVAL)?;
+                let zone = SequentialZone::new(common, number, entry.found, flags)?;
+                let zone = self.populate(&entry.zone, zone).ok_or(EINVAL)?;
+                Ok(Zone::Sequential(zone))
+            }
+            None => {
+                let entry = self.conventional.get(number as usize).ok_or(EINVAL)?;
+                let zone = ConventionalZone::new(common, number, flags)?;
+                let zone = self.populate(entry, zone).ok_or(EINVAL)?;
+                Ok(Zone::Conventional(zone))
+            }
+        }
+    }
+
+    /// Puts a zone into its entry, unless somebody else was faster, and returns what is there.
+    fn populate<'a, T>(&self, entry: &'a SetOnce<Arc<T>>, zone: Arc<T>) -> Option<&'a Arc<T>> {
+        let _touching = self.touching.lock();
+        entry.populate(zone);
+        entry.as_ref()
+    }
+
+    /// What was written in a sequential zone when the device was added, in sectors, if nothing was
+    /// done to it since.
+    pub(crate) fn untouched(&self, number: u32) -> Option<u64> {
+        let entry = self.sequential.get(self.sequential_index(number)?)?;
+        match entry.zone.as_ref() {
+            Some(_) => None,
+            None => Some(entry.found),
+        }
+    }
+
+    /// The zones that something was done to, and their numbers.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = (u32, Zone<'_>)> {
+        (0..self.common.geometry().nr_zones())
+            .filter_map(|number| Some((number, self.get(number)?)))
+    }
+
+    /// The index of a sequential zone in its table.
+    fn sequential_index(&self, number: u32) -> Option<usize> {
+        let index = number.checked_sub(self.common.geometry().nr_conv_zones())?;
+        Some(index as usize)
+    }
+}

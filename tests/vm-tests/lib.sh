@@ -7,6 +7,7 @@
 #
 #   DRIVER        rust or c: which module is loaded
 #   ZLOOP_KO      the Rust module, C_ZLOOP_KO the C one; only one can be loaded
+#   REQUESTS_KO   the module that makes requests in the kernel, see tests/kmod
 #   TESTS         the path of `tests/`
 #   SCRATCH       an empty directory on a fresh file system
 #
@@ -324,6 +325,12 @@ restore_driver() {
 	done
 	[[ ! -e /sys/module/zloop ]] || rmmod zloop
 	insmod "$(module_is "$DRIVER")"
+}
+
+# Load the module for requests that user space can't make: `Requests` of zbc.py.
+use_requests() {
+	insmod "$REQUESTS_KO"
+	defer "rmmod requests"
 }
 
 # ---------------------------------------------------------------- fio

@@ -188,6 +188,50 @@ class Dev:
         os.fsync(self.fd)
 
 
+class End:
+    """How a request of a program of tests/kmod ended. `error` is "ok" or an errno's name."""
+
+    def __init__(self, raw):
+        number, self.order, self.sector, self.ns = raw
+        self.error = errno.errorcode[-number] if number else "ok"
+
+    def __repr__(self):
+        return f"({self.error} sector {self.sector} order {self.order})"
+
+
+class Requests:
+    """Requests that are made in the kernel: see tests/kmod/requests.rs for the programs."""
+
+    def __init__(self, device):
+        self.fd = os.open("/dev/zloop-requests", os.O_RDWR)
+        self.device = device
+        self.run("bench")
+
+    def close_fd(self):
+        os.close(self.fd)
+
+    def run(self, program, depth=1):
+        """Carry out a program and return how each request ended."""
+        text = f"device {self.device}\ndepth {depth}\n{program}\n"
+        os.write(self.fd, text.encode())
+        head = os.pread(self.fd, 16, 0)
+        self.elapsed, self.nr, self.failed = struct.unpack("<QII", head)
+        ends = b""
+        while len(ends) < 24 * self.nr:
+            more = os.pread(self.fd, 24 * self.nr - len(ends), 16 + len(ends))
+            if not more:
+                break
+            ends += more
+        return [End(raw) for raw in struct.iter_unpack("<iIQQ", ends)]
+
+    def one(self, program):
+        """Carry out one request. Fails as a system call does; returns the sector."""
+        end = self.run(program)[0]
+        if end.error != "ok":
+            raise OSError(getattr(errno, end.error), program)
+        return end.sector
+
+
 def eq(got, want, what=""):
     if got != want:
         raise AssertionError(f"{what}: got {got!r}, want {want!r}")

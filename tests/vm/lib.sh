@@ -175,6 +175,14 @@ module() {
 		"$(cd "$TREE" && sources | xargs -r sha256sum | sha256sum)" "$@"
 }
 
+# requests [MAKE_ARGUMENT...]: the module of tests/kmod.
+requests() {
+	local kernel
+	kernel=$(kernel)
+	artefact requests "module for in-kernel requests" "$KERNEL" "${kernel##*/}" \
+		"$(cd "$TREE/tests/kmod" && sha256sum -- * | sha256sum)" "$@"
+}
+
 # enter [--bind FROM:TO]... COMMAND...: run a command in the toolchain root,
 # with this tree at /zloop, the cache at /cache, and the kernel's headers, if
 # they are there already, where their package puts them.

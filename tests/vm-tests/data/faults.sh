@@ -8,49 +8,12 @@
 
 GEOMETRY=capacity_mb=32,zone_size_mb=2,conv_zones=1
 
-# ext4 on a device-mapper device that `broken` and `whole` switch, while mounted.
+source "$TESTS/vm-tests/below.bash"
+
 setup() { # options
-	modprobe -a dm-mod loop
-	truncate -s 96M "$SCRATCH/disk"
-	LOOP=$(losetup -f --show "$SCRATCH/disk")
-	defer "losetup -d $LOOP"
-	SECTORS=$(blockdev --getsz "$LOOP")
-	dmsetup create below --table "0 $SECTORS linear $LOOP 0"
-	defer "dmsetup remove below"
-	mkfs.ext4 -q -F -b 4096 -O ^has_journal -E lazy_itable_init=0 /dev/mapper/below
-	mkdir "$BASE"
-	mount -o errors=continue /dev/mapper/below "$BASE"
-	defer "umount_if '$BASE'"
-	defer "whole"
+	make_below ext4 96M
 	add_dev "$GEOMETRY${1:+,$1}"
-	# So that nothing but the data has to be written, or read, when it breaks.
-	ls -l "$DIR" >/dev/null
-	sync
-}
-
-table() {
-	dmsetup load below --table "$1"
-	dmsetup suspend --noflush --nolockfs below
-	dmsetup resume below
-}
-
-broken() {
-	table "0 $SECTORS error"
-}
-
-# The same for the sectors of one file only, already written, so that nothing of
-# the file system's own is lost with it.
-broken_file() { # file
-	local start count
-	read -r start count < <(filefrag -v -b512 "$1" | awk '$1 == "0:" {gsub(/[.:]/, " "); print $4, $6}')
-	((start > 0 && count > 0)) || fail "no extent of $1: $(filefrag -v -b512 "$1")"
-	table "0 $start linear $LOOP 0
-$start $count error
-$((start + count)) $((SECTORS - start - count)) linear $LOOP $((start + count))"
-}
-
-whole() {
-	table "0 $SECTORS linear $LOOP 0"
+	settle
 }
 
 # A write into the page cache succeeds; that it came to nothing, the flush says.

@@ -33,6 +33,10 @@ check-zbd:
 check-zonefs:
 	tests/check zonefs
 
+# DEFECTS='--only 17', for instance.
+check-defects:
+	tests/defects $(DEFECTS)
+
 # BENCH=--quick, for instance; tests/bench/run --help lists what there is.
 bench:
 	tests/bench/run $(BENCH)
@@ -65,6 +69,7 @@ help:
 	@echo 'make check-debug     the same tests in a kernel that looks for mistakes'
 	@echo 'make check-zbd FIO_SRC=dir               t/zbd of a fio checkout'
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
+	@echo 'make check-defects   where the C driver is wrong, on both drivers'
 	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'
 	@echo 'make clean           remove what was built in this directory'
 	@echo 'make distclean       remove the cache of downloads and builds, too'
@@ -77,4 +82,4 @@ help:
 export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR FIO_SRC ZONEFS_TOOLS_SRC
 
 .PHONY: modules modules_install check check-style check-host check-in-tree \
-	check-vm check-debug check-zbd check-zonefs bench demo shell clean distclean help
+	check-vm check-debug check-zbd check-zonefs check-defects fuzz bench demo shell clean distclean help

@@ -37,6 +37,10 @@ check-zonefs:
 check-defects:
 	tests/defects $(DEFECTS)
 
+# The long forms of what `check` does for a minute.
+fuzz:
+	tests/fuzz/run $(foreach v,SEED COUNT FIRST WITH,$(if $($(v)),$(v)=$($(v))))
+
 # BENCH=--quick, for instance; tests/bench/run --help lists what there is.
 bench:
 	tests/bench/run $(BENCH)
@@ -70,6 +74,7 @@ help:
 	@echo 'make check-zbd FIO_SRC=dir               t/zbd of a fio checkout'
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
 	@echo 'make check-defects   where the C driver is wrong, on both drivers'
+	@echo 'make fuzz [SEED=n] [COUNT=n]             a million fuzzed commands'
 	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'
 	@echo 'make clean           remove what was built in this directory'
 	@echo 'make distclean       remove the cache of downloads and builds, too'

@@ -14,16 +14,8 @@ mod options;
 mod zone;
 
 #[cfg(test)]
-mod zone_device;
-#[cfg(test)]
-mod zone_eviction;
-#[cfg(test)]
 mod zone_exhaustive;
 #[cfg(test)]
 mod zone_model;
-#[cfg(test)]
-mod zone_oracle;
-#[cfg(test)]
-mod zone_restart;
 #[cfg(test)]
 mod zone_rules;

@@ -12,6 +12,11 @@
 //! A state is all that there is, not only what can be seen: two that differ in a link of the open
 //! set's list are two. So nothing that is not visited can ever happen to three such zones.
 
+use crate::zone::tests::{
+    limits,
+    Device,
+    View, //
+};
 use crate::zone::{
     Condition,
     Failure,
@@ -21,11 +26,6 @@ use crate::zone::{
     Reset,
     Share,
     Target, //
-};
-use crate::zone_device::{
-    limits,
-    Device,
-    View, //
 };
 use crate::zone_rules::{
     Model,
@@ -84,7 +84,7 @@ impl State {
             model.writes_end(nr, wp);
         }
         Self {
-            device: Device::with_written(written, CAPACITY, limits),
+            device: Device::with_written(written, CAPACITY, limits).expect("few zones"),
             model,
         }
     }
@@ -195,7 +195,7 @@ impl State {
                 (Ok(()), Ok(()))
             }
             Event::Repair(wp) => {
-                device.repair(nr, wp);
+                device.repair(nr, wp).expect("within the capacity");
                 model.writes_end(nr, wp);
                 (Ok(()), Ok(()))
             }

@@ -5,6 +5,12 @@
 //! Writes and finishes are begun and ended in separate steps, between which other zones get
 //! commands, and some of them fail.
 
+use crate::zone::tests::{
+    limits,
+    Device,
+    View,
+    CAPACITY, //
+};
 use crate::zone::{
     Condition,
     Failure,
@@ -12,12 +18,6 @@ use crate::zone::{
     PreviousShare,
     Refusal,
     Target, //
-};
-use crate::zone_device::{
-    limits,
-    Device,
-    View,
-    CAPACITY, //
 };
 use crate::zone_rules::{
     Model,
@@ -93,7 +93,7 @@ fn step(random: &mut Random, device: &mut Device, model: &mut Model) -> (String,
             let wp = model.zones[nr].wp;
             if random.one_in(3) {
                 let left = from + random.below(wp - from + 1);
-                device.repair(nr, left);
+                device.repair(nr, left).expect("within the capacity");
                 model.writes_end(nr, left);
                 return (format!("zone {nr}: writes fail at {left}"), Ok(()));
             }
@@ -168,19 +168,14 @@ fn step(random: &mut Random, device: &mut Device, model: &mut Model) -> (String,
 /// Walks so many steps, from a device of empty zones.
 fn walk(seed: u64, steps: u32, tally: &mut Tally) {
     let mut random = Random(seed);
-    let nr = 1 + random.below(8) as u32;
+    let nr = 1 + random.below(8) as usize;
     let max_open = random.below(5) as u32;
     let max_active = match random.below(3) {
         0 => 0,
         more => max_open + more as u32 - 1,
     };
-    let mut device = Device::new(nr, limits(max_open, max_active));
-    let mut model = Model::new(
-        nr as usize,
-        CAPACITY,
-        max_open as usize,
-        max_active as usize,
-    );
+    let mut device = Device::new(nr, limits(max_open, max_active)).expect("few zones");
+    let mut model = Model::new(nr, CAPACITY, max_open as usize, max_active as usize);
     for count in 0..steps {
         let before = device.view();
         let (what, result) = step(&mut random, &mut device, &mut model);

@@ -7,10 +7,13 @@
 
 use crate::{
     zone::{
+        tests::{
+            Few,
+            View, //
+        },
         Condition,
         Refusal, //
-    },
-    zone_device::View, //
+    }, //
 };
 
 /// Why the model refuses a command.
@@ -118,9 +121,12 @@ impl Model {
 
     pub(crate) fn view(&self) -> View {
         let number = |count| u32::try_from(count).expect("few zones");
-        let zone = |nr| (self.reported(nr), self.zones[nr].wp);
+        let mut zones = Few::of((Condition::Empty, 0), self.zones.len());
+        for (nr, zone) in zones.iter_mut().enumerate() {
+            *zone = (self.reported(nr), self.zones[nr].wp);
+        }
         View {
-            zones: (0..self.zones.len()).map(zone).collect(),
+            zones,
             open: number(self.open()),
             active: number(self.active()),
         }

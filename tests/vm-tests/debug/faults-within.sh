@@ -49,7 +49,7 @@ only_ours() { # fault
 test_each_allocation_of_a_command() {
 	all_allocations
 	mkdir -p "$BASE/0"
-	py "$BASE" "$GEOMETRY" <<-'PY'
+	py "$BASE" capacity_mb=3,zone_size_mb=1,conv_zones=1 <<-'PY'
 		import itertools
 
 		base, geometry = args
@@ -84,7 +84,6 @@ test_each_allocation_of_a_command() {
 		    if not ok:
 		        # Nothing stays that makes the next one fail.
 		        control(add)
-		    Dev("/dev/zloop0").zwrite(3, Dev("/dev/zloop0").zone(3).wp, 8) if n % 16 == 0 else None
 		    control("remove id=0")
 		    if not injected:
 		        break

@@ -45,6 +45,7 @@ use crate::{
     options::{
         AddOptions,
         Append,
+        IoMode,
         WriteCache, //
     },
     refuse, report,
@@ -301,12 +302,18 @@ impl Device {
             max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
             max_active_zones: 0,
         };
+        let work_queue = match options.io {
+            IoMode::Direct => OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,
+            // A write that finds no space has XFS write back all that is in its page cache, and
+            // wait for a workqueue that may need memory. As the page cache does, for that matter.
+            IoMode::Buffered => OwnedQueue::new(fmt!("zloop{id}"))?,
+        };
         UnaddedDisk::new(
             fmt!("zloop{id}"),
             TagSet::new(options.nr_queues, options.queue_depth)?,
             &limits,
             geometry.capacity_sectors(),
-            OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,
+            work_queue,
             self.clone(),
         )
     }

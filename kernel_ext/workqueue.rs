@@ -22,7 +22,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `self.0` is a workqueue that was allocated by [`Self::new_reclaim`].
+/// `self.0` is a workqueue that was allocated by [`Self::allocate`].
 pub(crate) struct OwnedQueue(NonNull<bindings::workqueue_struct>);
 
 // SAFETY: A workqueue may be used and destroyed by any task.
@@ -31,11 +31,23 @@ unsafe impl Send for OwnedQueue {}
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
-    /// Allocates a workqueue that is bound to no CPU (`WQ_UNBOUND`), runs as many items at once as
-    /// the kernel allows, and makes progress when memory is short (`WQ_MEM_RECLAIM`).
+    /// Allocates a workqueue that is bound to no CPU (`WQ_UNBOUND`) and runs as many items at once
+    /// as the kernel allows.
+    pub(crate) fn new(name: fmt::Arguments<'_>) -> Result<Self> {
+        Self::allocate(name, bindings::wq_flags_WQ_UNBOUND)
+    }
+
+    /// Like [`Self::new`], but it makes progress when memory is short (`WQ_MEM_RECLAIM`). So its
+    /// work must not wait for that of a workqueue which doesn't.
     pub(crate) fn new_reclaim(name: fmt::Arguments<'_>) -> Result<Self> {
+        Self::allocate(
+            name,
+            bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM,
+        )
+    }
+
+    fn allocate(name: fmt::Arguments<'_>, flags: bindings::wq_flags) -> Result<Self> {
         let name = CString::try_from_fmt(name)?;
-        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
         // SAFETY: The format has one conversion, `%s`, and the one argument is a C string; it is
         // copied.
         let queue = unsafe {

@@ -21,6 +21,7 @@ use crate::{
             },
             Status,
         },
+        fs::FileExt,
         task::BlockIoScope, //
     },
     mailbox::Ended,
@@ -114,6 +115,9 @@ pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: 
     match zone.open_file() {
         Some(file) if request.bytes() <= MAX_BYTES_NOW => {
             let position = begin_transfer(zone, &request);
+            if direction == Direction::Write && !file.is_known_to_have(end(&request, position)) {
+                return RequestList::from(request).enqueue();
+            }
             RequestList::from(request).submit_nowait(file, position, direction);
         }
         _ => RequestList::from(request).enqueue(),
@@ -128,9 +132,36 @@ fn transfer(request: Request<Zloop>, direction: Direction) {
         zone.and_then(|zone| Ok((begin_transfer(&zone, &request), zone.file()?)))
     };
     match target {
-        Ok((position, file)) => RequestList::from(request).submit(file, position, direction),
+        Ok((position, file)) => {
+            let end = end(&request, position);
+            // Somebody has cut the file. This write would make a hole of what is missing, or hide
+            // that something is.
+            if direction == Direction::Write
+                && !file.is_known_to_have(end)
+                && file.size().is_ok_and(|size| size < end)
+            {
+                return too_short(request, "write");
+            }
+            RequestList::from(request).submit(file, position, direction);
+        }
         Err(err) => file_io_done(request.into(), Err(err)),
     }
+}
+
+/// Where in the file a request ends that begins at `position`, in bytes.
+fn end(request: &Request<Zloop>, position: u64) -> u64 {
+    position.saturating_add(u64::from(request.bytes()))
+}
+
+/// Ends a request for a conventional zone whose file is not as long as the zone.
+fn too_short(request: Request<Zloop>, verb: &str) {
+    report!(
+        request.queue_data().common(),
+        "can't {verb} {} sectors at sector {}: the zone's file is too short",
+        request.sectors(),
+        request.sector()
+    );
+    request.end(Status::IOERR);
 }
 
 /// Notes what a read of a sequential zone must find, and returns the position in the zone's file
@@ -237,15 +268,7 @@ fn read_done(request: Request<Zloop>, result: Result<u32>) {
             zone.post(request);
         }
         // A conventional zone's file is as long as the zone, unless somebody has cut it.
-        _ => {
-            report!(
-                device.common(),
-                "can't read {} sectors at sector {}: the zone's file is too short",
-                request.sectors(),
-                request.sector()
-            );
-            request.end(Status::IOERR);
-        }
+        _ => too_short(request, "read"),
     }
 }
 

@@ -411,6 +411,10 @@ impl SequentialZone {
     /// Submits a write that has begun; may sleep.
     fn submit(&self, requests: RequestList<Zloop>, extent: Extent) {
         match self.file() {
+            // Somebody has cut the file. This write would make a hole of what is missing.
+            Ok(file) if !has_all_before(&file, extent) => {
+                <Zloop as FileIoOperations>::file_io_done(requests, Err(EIO));
+            }
             Ok(file) => {
                 self.allocate_ahead(&file, extent);
                 requests.submit(file, extent.start << SECTOR_SHIFT, Direction::Write);
@@ -448,7 +452,10 @@ impl SequentialZone {
         self.mailbox.lock().begin_write(extent);
         let allocated = self.state.lock().allocated;
         match self.open_file() {
-            Some(file) if extent.end <= allocated => {
+            Some(file)
+                if extent.end <= allocated
+                    && file.is_known_to_have(extent.start << SECTOR_SHIFT) =>
+            {
                 allowed.submit_nowait(file, extent.start << SECTOR_SHIFT, Direction::Write);
             }
             _ => allowed.enqueue(),
@@ -712,6 +719,12 @@ impl SequentialZone {
         }
         Ok(())
     }
+}
+
+/// Whether the file of a zone has what was written before a write; may sleep.
+fn has_all_before(file: &File, extent: Extent) -> bool {
+    let bytes = extent.start << SECTOR_SHIFT;
+    file.is_known_to_have(bytes) || file.size().is_ok_and(|size| size >= bytes)
 }
 
 impl WorkItem for SequentialZone {

@@ -298,6 +298,12 @@ pub(crate) trait FileExt {
     /// Its size.
     fn size(&self) -> Result<FileSize>;
 
+    /// Whether it is at least so many bytes long, as far as this machine knows. Never waits.
+    ///
+    /// Another machine's file system may know better, and while the size changes a machine of 32
+    /// bits may find any: only "yes" can be relied on.
+    fn is_known_to_have(&self, bytes: FileSize) -> bool;
+
     /// How I/O to it should be aligned. The unit is the file system's block, if that isn't too
     /// large for a disk's.
     fn alignment(&self) -> Result<IoAlignment>;
@@ -329,6 +335,12 @@ impl FileExt for File {
     fn size(&self) -> Result<FileSize> {
         // CAST: A size is not negative.
         Ok(getattr(path(self), bindings::STATX_SIZE)?.size as FileSize)
+    }
+
+    fn is_known_to_have(&self, bytes: FileSize) -> bool {
+        // SAFETY: An open file has an inode. Its size may change meanwhile, hence a volatile read.
+        let size = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_size).read_volatile() };
+        FileSize::try_from(size).is_ok_and(|size| size >= bytes)
     }
 
     fn alignment(&self) -> Result<IoAlignment> {

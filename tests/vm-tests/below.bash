@@ -21,7 +21,7 @@ make_below() {
 	defer "losetup -d $LOOP"
 	SECTORS=$(blockdev --getsz "$LOOP")
 	dmsetup create below --table "0 $SECTORS linear $LOOP 0"
-	defer "dmsetup remove below"
+	defer "dmsetup remove --retry below"
 	case $1 in
 	ext4) mkfs.ext4 -q -F -b 4096 -O ^has_journal -E lazy_itable_init=0,nodiscard /dev/mapper/below ;;
 	xfs) mkfs.xfs -q -f -K /dev/mapper/below ;;

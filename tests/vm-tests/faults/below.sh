@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0
+# The disk below the zone files fails, in one place or everywhere, for reads,
+# writes or flushes, or is slow; or its file system stops.
+#
+# Guards the promises that the error goes to the request that it is of, that what
+# was flushed stays, that no fault of one zone is one of the device, and that all
+# works again when the fault is gone.
+
+GEOMETRY=capacity_mb=32,zone_size_mb=2,conv_zones=2
+
+source "$TESTS/vm-tests/below.bash"
+
+setup() { # file system, options
+	make_below "$1" 320M
+	add_dev "$GEOMETRY${2:+,$2}"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	d.write(0, 512); d.write(4096, 512, 2)
+	for n in range(3, 8): d.zwrite(n, 0, 512, n)
+	d.zwrite(9, 0, 4096, 9)
+	d.flush()
+	PY
+	settle
+}
+
+# What was flushed, and that all can be used. The pages that are in memory are
+# forgotten first, so that it is the disk that has it.
+is_well() {
+	echo 3 >/proc/sys/vm/drop_caches
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	eq(len(d.zones()), 16, "zones")
+	d.check(0, 512); d.check(4096, 512, 2)
+	for n in range(3, 8): d.zcheck(n, 0, 512, n)
+	d.zcheck(9, 0, 4096, 9)
+	for n in range(3, 8):
+	    z = d.zone(n)
+	    eq(z.cond in ("IO", "C"), True, f"zone {n}: {z}")
+	    d.zwrite(n, z.wp, 64, 7); d.zcheck(n, z.wp, 64, 7)
+	d.reset(9); d.zwrite(9, 0, 4096, 9)
+	d.zwrite(10, 0, 64)
+	# A file may have to be told, once, of what the file system could not write of its own.
+	try: d.finish(10)
+	except OSError: d.finish(10)
+	d.reset(10)
+	d.write(1024, 64, 3); d.check(1024, 64, 3)
+	d.flush()
+	PY
+}
+
+again() { # options
+	remove_dev
+	umount "$BASE"
+	mount_below
+	add_dev "$GEOMETRY${1:+,$1}"
+	is_well
+}
+
+# Writes fail and reads do not.
+writes_fail() { # file system
+	setup "$1"
+	flaky error_writes
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	# The data is below these; a flush of nothing is one of the disk's own cache.
+	fails("EIO", d.write, 0, 64)
+	for n in 3, 4, 10: fails("EIO", d.zwrite, n, 512 if n < 10 else 0, 64)
+	eq(d.zone(3).wp, 512, "write pointer after a failure")
+	eq(d.zone(10).wp, 0, "write pointer after a failure")
+	d.zcheck(3, 0, 512, 3); d.zcheck(9, 0, 4096, 9); d.check(4096, 512, 2)
+	eq(len(d.zones()), 16, "zones")
+	d.open(11); d.close(11)
+	fails("EIO", d.flush)
+	fails("EIO", d.flush)
+	PY
+	whole
+	zbc "$DEV" write 0 64
+	is_well
+	again
+}
+
+test_writes_fail_ext4() {
+	writes_fail ext4
+}
+
+# XFS tries again what is its own as long as it takes.
+test_writes_fail_xfs() {
+	setup xfs
+	flaky error_writes
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	fails("EIO", d.write, 0, 64)
+	for n in 3, 4: fails("EIO", d.zwrite, n, 512, 64)
+	d.zcheck(9, 0, 4096, 9); d.check(4096, 512, 2)
+	eq(d.zone(3).wp, 512, "write pointer after a failure")
+	PY
+	whole
+	zbc "$DEV" write 0 64
+	is_well
+	again
+}
+
+# A flush that the disk below refuses, with all data written before.
+test_flush_fails() {
+	setup ext4
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	d.write(0, 64); d.zwrite(3, 512, 64, 3); d.zwrite(4, 512, 64, 4)
+	PY
+	flaky error_writes
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	# It fails as long as the disk does, not just once.
+	for turn in range(3): fails("EIO", d.flush)
+	d.zcheck(3, 0, 576, 3)
+	PY
+	whole
+	zbc "$DEV" flush || zbc "$DEV" flush
+	is_well
+	again
+}
+
+# Reads fail and writes do not.
+reads_fail() { # options
+	setup ext4 "$1"
+	# Of the files only: the file system has to read to write.
+	py "$DIR" <<-'PY'
+	for name in os.listdir(args[0]):
+	    fd = os.open(f"{args[0]}/{name}", os.O_RDONLY)
+	    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+	    os.close(fd)
+	PY
+	flaky error_reads
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for turn in range(2):
+	    fails("EIO", d.pread, 0, 64)
+	    fails("EIO", d.pread, 3 * 4096, 64)
+	    fails("EIO", d.pread, 3 * 4096 + 448, 128)
+	eq(d.pread(2 * 4096, 64), bytes(64 * SECTOR), "what was never written")
+	eq([z.cond for z in d.zones()][:5], ["NWP", "NWP", "E", "IO", "IO"], "conditions")
+	d.zwrite(4, 512, 64, 4)
+	d.flush()
+	PY
+	whole
+	is_well
+	again "$1"
+}
+
+test_reads_fail() {
+	reads_fail ""
+}
+
+test_reads_fail_buffered() {
+	reads_fail buffered_io
+}
+
+# Some sectors only, in the middle of a zone's file: the error is that of the write
+# that is for them, be it one of many that are done at once.
+test_sectors_fail() {
+	local start
+	make_below ext4 320M
+	add_dev "$GEOMETRY"
+	fallocate -n -l 2M "$DIR/seq-000005"
+	zbc "$DEV" write $((6 * 4096)) 64
+	zbc "$DEV" flush
+	settle
+	start=$(filefrag -v -b512 "$DIR/seq-000005" | awk '$1 == "0:" {gsub(/[.:]/, " "); if ($6 >= 4096) print $4}')
+	((start > 0)) || fail "not one extent: $(filefrag -v -b512 "$DIR/seq-000005")"
+	start=$((start + 1000))
+	table "0 $start linear $LOOP 0
+$start 8 error
+$((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
+	cat >"$SCRATCH/job" <<-JOB
+	[zone]
+	filename=$DEV
+	zonemode=zbd
+	direct=1
+	ioengine=libaio
+	iodepth=8
+	rw=write
+	bs=16k
+	offset=10M
+	size=2M
+	JOB
+	refuse fio "$SCRATCH/job" >"$SCRATCH/log" 2>&1
+	grep -q 'err= 5' "$SCRATCH/log" || fail "$(cat "$SCRATCH/log")"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	# The block layer makes one request of several writes; that fails as a whole.
+	z = d.zone(5)
+	eq(z.cond == "IO" and 32 <= z.wp <= 1000 and z.wp % 32 == 0, True, f"zone with bad sectors: {z}")
+	d.pread(5 * 4096, z.wp)
+	d.zcheck(6, 0, 64); d.zwrite(6, 64, 64)
+	for at in range(z.wp, 1000, 8): d.zwrite(5, at, 8, 5)
+	d.zcheck(5, z.wp, 1000 - z.wp, 5)
+	fails("EIO", d.zwrite, 5, 1000, 8)
+	d.zone(5)
+	fails("EIO", d.zwrite, 5, 1000, 64)
+	cond(d, 5, "IO", 1000)
+	# The zone can be had full, or empty, nevertheless.
+	d.finish(5); d.reset(5); d.zwrite(5, 0, 64, 6)
+	PY
+	whole
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	d.zcheck(5, 0, 64, 6); d.zwrite(5, 64, 1024, 6); d.flush(); d.zcheck(5, 0, 1088, 6)
+	PY
+}
+
+# A slow disk is a disk: nothing is lost, out of order, or waited for in vain.
+test_slow() {
+	make_below ext4 320M
+	slow 20
+	add_dev "$GEOMETRY,nr_queues=2,max_open_zones=3"
+	fio_zones "$DEV" --size=4M --offset=4M --rw=randwrite --bs=64k --iodepth=8 --max_open_zones=3
+	fio_conv "$DEV" --size=1M --rw=randwrite --bs=16k --iodepth=16
+	remove_dev
+}
+
+# While a write hangs below, whoever does not need it does not wait for it.
+test_a_write_hangs() {
+	local pid
+	setup ext4
+	dmsetup suspend --noflush --nolockfs below
+	defer "dmsetup resume below"
+	zbc "$DEV" write $((3 * 4096 + 512)) 64 3 &
+	pid=$!
+	until (($(awk '{print $2}' /sys/block/zloop0/inflight) > 0)); do sleep 0.1; done
+	timeout 20 cat "$CONTROL" >/dev/null
+	timeout 20 blkzone report "$DEV" >"$SCRATCH/zones" || fail "a report waits"
+	assert_eq "$(wc -l <"$SCRATCH/zones")" 16
+	timeout 20 head -c 0 "$DEV" || fail "an open waits"
+	timeout 20 python3 "$ZBC" "$DEV" open $((11 * 4096)) || fail "another zone's open waits"
+	timeout 20 python3 "$ZBC" "$DEV" check $((11 * 4096)) 8 zero || fail "a read of nothing waits"
+	mkdir -p "$SCRATCH/other/1"
+	ctl "add id=1,base_dir=$SCRATCH/other,$GEOMETRY"
+	ctl "remove id=1"
+	kill -0 $pid || fail "the write does not hang"
+	dmsetup resume below
+	wait $pid
+	zbc "$DEV" check $((3 * 4096 + 512)) 64 3
+}
+
+# ---------------------------------------------------------------- file systems that stop
+
+# The file system takes nothing any more: the device says so to whoever asks it to
+# write, and can be removed. With the file system repaired it is as it was flushed.
+stops() { # how
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	d.zwrite(3, 512, 64, 3)
+	PY
+	eval "$1"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for turn in range(2):
+	    fails("EIO", d.write, 0, 64)
+	    fails("EIO", d.zwrite, 4, 512, 64)
+	    eq(len(d.zones()), 16, "zones")
+	    fails("EIO", d.reset, 5)
+	    fails("EIO", d.finish, 6)
+	    # The second time those that could not be reset may be offline, hence skipped.
+	    if not turn: fails("EIO", d.reset_all)
+	    d.open(11); d.close(11)
+	# What was flushed before is not undone.
+	try:
+	    d.flush()
+	except OSError as e:
+	    eq(errno.errorcode[e.errno], "EIO", "flush")
+	PY
+	again
+}
+
+test_xfs_shut_down() {
+	setup xfs
+	stops "xfs_io -x -c 'shutdown -f' '$BASE'"
+}
+
+test_ext4_shut_down() {
+	setup ext4
+	stops "xfs_io -x -c 'shutdown -f' '$BASE'"
+}
+
+# errors=remount-ro
+test_ext4_turns_read_only() {
+	setup ext4
+	mount -o remount,errors=remount-ro "$BASE"
+	stops "echo 1 >/sys/fs/ext4/dm-0/trigger_fs_error"
+}
+
+# A file system on which a device is can't be made read-only by mistake.
+test_remount_read_only() {
+	setup ext4
+	refuse mount -o remount,ro "$BASE" 2>/dev/null
+	is_well
+	remove_dev
+	mount -o remount,ro "$BASE"
+	ctl_fails EROFS "add id=0,base_dir=$BASE,$GEOMETRY"
+	mount -o remount,rw "$BASE"
+	add_dev "$GEOMETRY"
+	is_well
+}

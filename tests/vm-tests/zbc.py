@@ -204,24 +204,19 @@ class Requests:
 
     def __init__(self, device):
         self.fd = os.open("/dev/zloop-requests", os.O_RDWR)
-        self.device = device
-        self.run("bench")
+        os.write(self.fd, f"device {device}\n".encode())
 
     def close_fd(self):
         os.close(self.fd)
 
     def run(self, program, depth=1):
         """Carry out a program and return how each request ended."""
-        text = f"device {self.device}\ndepth {depth}\n{program}\n"
-        os.write(self.fd, text.encode())
-        head = os.pread(self.fd, 16, 0)
-        self.elapsed, self.nr, self.failed = struct.unpack("<QII", head)
-        ends = b""
-        while len(ends) < 24 * self.nr:
-            more = os.pread(self.fd, 24 * self.nr - len(ends), 16 + len(ends))
-            if not more:
-                break
-            ends += more
+        os.write(self.fd, f"depth {depth}\n{program}\n".encode())
+        size = 4096
+        while len(said := os.pread(self.fd, size, 0)) == size:
+            size *= 16
+        self.elapsed, self.nr, self.failed = struct.unpack_from("<QII", said)
+        ends = said[16:]
         return [End(raw) for raw in struct.iter_unpack("<iIQQ", ends)]
 
     def one(self, program):

@@ -41,6 +41,9 @@ check-defects:
 fuzz:
 	tests/fuzz/run $(foreach v,SEED COUNT FIRST WITH,$(if $($(v)),$(v)=$($(v))))
 
+model:
+	tests/model/run $(foreach v,SEED COUNT ROUND DRIVER,$(if $($(v)),$(v)=$($(v))))
+
 # BENCH=--quick, for instance; tests/bench/run --help lists what there is.
 bench:
 	tests/bench/run $(BENCH)
@@ -75,6 +78,7 @@ help:
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
 	@echo 'make check-defects   where the C driver is wrong, on both drivers'
 	@echo 'make fuzz [SEED=n] [COUNT=n]             a million fuzzed commands'
+	@echo 'make model [SEED=n] [COUNT=n]            random commands beside a model'
 	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'
 	@echo 'make clean           remove what was built in this directory'
 	@echo 'make distclean       remove the cache of downloads and builds, too'
@@ -87,4 +91,4 @@ help:
 export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR FIO_SRC ZONEFS_TOOLS_SRC
 
 .PHONY: modules modules_install check check-style check-host check-in-tree \
-	check-vm check-debug check-zbd check-zonefs check-defects fuzz bench demo shell clean distclean help
+	check-vm check-debug check-zbd check-zonefs check-defects fuzz model bench demo shell clean distclean help

@@ -346,8 +346,8 @@ impl Device {
         let _flushing = self.flushing.lock();
         let result = self.common.changed().take_each(|number| {
             let result = match self.zones.get(number) {
-                Some(Zone::Conventional(zone)) => zone.file().and_then(|file| file.sync()),
                 Some(Zone::Sequential(zone)) => zone.flush(),
+                Some(zone) => zone.open_file().map_or(Ok(()), |file| file.sync()),
                 None => Ok(()),
             };
             result.inspect_err(|err| {

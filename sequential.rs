@@ -697,7 +697,10 @@ impl SequentialZone {
             let state = self.state.lock();
             (self.written(), state.resets)
         };
-        self.file()?.sync()?;
+        // To a file that could not be opened nothing was written.
+        if let Some(file) = self.open_file() {
+            file.sync()?;
+        }
         let mut state = self.state.lock();
         if state.resets == resets {
             state.flushed = state.flushed.max(written);

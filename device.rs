@@ -360,18 +360,27 @@ impl Device {
         result
     }
 
-    /// Closes all files, after the disk was removed; may sleep.
+    /// Makes all durable that is to stay, and closes the files, after the disk was removed; may
+    /// sleep.
+    ///
+    /// The device that is made of these files next takes them for durable, and a flush of it syncs
+    /// only what it has changed itself.
     pub(crate) fn close(&self) {
         for (number, zone) in self.zones.touched() {
-            if let Zone::Sequential(zone) = zone {
-                if self.write_cache == WriteCache::DiscardUnflushed {
-                    if let Err(err) = zone.discard_unflushed() {
-                        report!(
-                            self.common,
-                            "zone {number}: can't discard what was not flushed: {err:?}"
-                        );
-                    }
+            if let (WriteCache::DiscardUnflushed, Zone::Sequential(zone)) = (self.write_cache, zone)
+            {
+                if let Err(err) = zone.discard_unflushed() {
+                    report!(
+                        self.common,
+                        "zone {number}: can't discard what was not flushed: {err:?}"
+                    );
                 }
+            }
+        }
+        // Each failure has its message, and there is nobody to return one to.
+        let _ = self.flush();
+        for (_, zone) in self.zones.touched() {
+            if let Zone::Sequential(zone) = zone {
                 // What can't be given back does no harm.
                 let _ = zone.trim();
             }

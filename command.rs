@@ -26,7 +26,10 @@ use crate::{
     },
     mailbox::Ended,
     report,
-    zones::Zone, //
+    zones::{
+        Entry,
+        Zone, //
+    },
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -306,7 +309,7 @@ impl ResetAll {
         };
         let device = request.queue_data();
         for number in 0..device.common().geometry().nr_zones() {
-            if device.zones().untouched(number) == Some(0) {
+            if let Some(Entry::Found(0) | Entry::FoundConventional) = device.zones().entry(number) {
                 continue;
             }
             match device.zones().touch(number, GFP_KERNEL) {

@@ -58,6 +58,7 @@ use crate::{
     },
     zone_file::ZoneFiles,
     zones::{
+        Entry,
         Zone,
         Zones, //
     },
@@ -333,10 +334,10 @@ impl Device {
 
     /// Whether nothing is written in a zone from `sector` of the device on. Such a read gets zeros.
     fn reads_nothing(&self, number: u32, sector: u64) -> bool {
-        let written = match self.zones.get(number) {
-            Some(Zone::Sequential(zone)) => zone.reads_end_at(),
-            Some(Zone::Conventional(_)) => return false,
-            None => self.zones.untouched(number),
+        let written = match self.zones.entry(number) {
+            Some(Entry::Touched(Zone::Sequential(zone))) => zone.reads_end_at(),
+            Some(Entry::Found(written)) => Some(written),
+            _ => None,
         };
         written.is_some_and(|written| written <= self.common.geometry().offset_in_zone(sector))
     }
@@ -392,19 +393,18 @@ impl Device {
     fn report_zone(&self, number: u32, queue: &Queue) -> ReportedZone {
         let geometry = self.common.geometry();
         let start = geometry.zone_start(number);
-        let snapshot = match self.zones.get(number) {
-            Some(Zone::Sequential(zone)) => Some(zone.snapshot(queue)),
-            _ => self.zones.untouched(number).map(|found| {
-                let condition = match found {
+        let capacity = geometry.zone_capacity(number);
+        let snapshot = match self.zones.entry(number) {
+            Some(Entry::Touched(Zone::Sequential(zone))) => Some(zone.snapshot(queue)),
+            Some(Entry::Found(written)) => Some(Snapshot {
+                condition: match written {
                     0 => Condition::Empty,
-                    wp if wp == geometry.zone_capacity(number) => Condition::Full,
+                    written if written == capacity => Condition::Full,
                     _ => Condition::Closed,
-                };
-                Snapshot {
-                    condition,
-                    write_pointer: found,
-                }
+                },
+                write_pointer: written,
             }),
+            _ => None,
         };
         let (zone_type, condition, wp) = match snapshot {
             None => (ZoneType::Conventional, ZoneCondition::NotWritePointer, None),
@@ -426,7 +426,7 @@ impl Device {
         ReportedZone {
             start,
             len: geometry.zone_len(number),
-            capacity: geometry.zone_capacity(number),
+            capacity,
             wp,
             zone_type,
             condition,

@@ -29,7 +29,19 @@ use kernel::{
     },
 };
 
+/// What there is of a zone.
+pub(crate) enum Entry<'a> {
+    /// Something was done to it.
+    Touched(Zone<'a>),
+    /// A sequential zone that nothing was done to since the device was added. So many sectors were
+    /// written then.
+    Found(u64),
+    /// A conventional zone that nothing was done to.
+    FoundConventional,
+}
+
 /// A zone that something was done to.
+#[derive(Clone, Copy)]
 pub(crate) enum Zone<'a> {
     /// Writes may go anywhere; there is nothing but its file.
     Conventional(&'a ConventionalZone),
@@ -144,17 +156,28 @@ impl Zones {
         }))
     }
 
-    /// A zone, if something was done to it.
-    pub(crate) fn get(&self, number: u32) -> Option<Zone<'_>> {
-        match self.sequential_index(number) {
+    /// What there is of a zone, or [`None`] if there is no such zone.
+    pub(crate) fn entry(&self, number: u32) -> Option<Entry<'_>> {
+        Some(match self.sequential_index(number) {
             Some(index) => {
                 let entry = self.sequential.get(index)?;
-                entry.zone.as_ref().map(Zone::Sequential)
+                match entry.zone.as_ref() {
+                    Some(zone) => Entry::Touched(Zone::Sequential(zone)),
+                    None => Entry::Found(entry.found),
+                }
             }
-            None => {
-                let entry = self.conventional.get(number as usize)?;
-                entry.as_ref().map(|zone| Zone::Conventional(zone))
-            }
+            None => match self.conventional.get(number as usize)?.as_ref() {
+                Some(zone) => Entry::Touched(Zone::Conventional(zone)),
+                None => Entry::FoundConventional,
+            },
+        })
+    }
+
+    /// A zone, if something was done to it.
+    pub(crate) fn get(&self, number: u32) -> Option<Zone<'_>> {
+        match self.entry(number)? {
+            Entry::Touched(zone) => Some(zone),
+            Entry::Found(_) | Entry::FoundConventional => None,
         }
     }
 
@@ -189,16 +212,6 @@ impl Zones {
         let _touching = self.touching.lock();
         entry.populate(zone);
         entry.as_ref()
-    }
-
-    /// What was written in a sequential zone when the device was added, in sectors, if nothing was
-    /// done to it since.
-    pub(crate) fn untouched(&self, number: u32) -> Option<u64> {
-        let entry = self.sequential.get(self.sequential_index(number)?)?;
-        match entry.zone.as_ref() {
-            Some(_) => None,
-            None => Some(entry.found),
-        }
     }
 
     /// The zones that something was done to, and their numbers.

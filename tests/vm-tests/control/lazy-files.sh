@@ -12,7 +12,7 @@ GEOMETRY=capacity_mb=32,zone_size_mb=1,conv_zones=2
 
 # The sequential zones that have a file.
 files() {
-	(cd "$DIR" && compgen -G 'seq-*' | sed 's/seq-0*//' | tr '\n' ' ')
+	find "$DIR" -name 'seq-*' -printf '%f\n' | sort | sed 's/seq-0*//' | tr '\n' ' '
 }
 
 test_files_are_made_by_writes() {

@@ -26,6 +26,7 @@ setup() {
 
 # Each kind of request: it fails with ETIMEDOUT, and what it did is done, as with
 # a drive whose answer got lost.
+# C driver fails: defect 27
 test_defect_27_lost_end_times_out() {
 	setup
 	py <<-'PY'

@@ -1284,6 +1284,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn medium_is_changed_where_there_is_something_to_change() -> Result<(), Failed> {
+        for before in ["E", "IO0", "IO", "EO0", "EO", "C", "F"] {
+            case(before, || {
+                let mut device = Device::new(1, limits(0, 0))?;
+                prepare(&mut device, before)?;
+                let reset = match device.wp(IT) {
+                    0 => Reset::Nothing,
+                    _ => Reset::Medium,
+                };
+                same(device.zones[IT].reset(&device.set)?, reset)?;
+                let finish = device.zones[IT].finish(&mut device.set)?;
+                same(finish == Finish::Nothing, before == "F")
+            })?;
+        }
+        Ok(())
+    }
+
+    #[test]
     fn broken_zone_gives_back_its_share() -> Result<(), Failed> {
         for (failure, broken) in [
             (Failure::ReadOnly, Condition::ReadOnly),

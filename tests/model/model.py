@@ -205,6 +205,9 @@ class Device:
         shutil.rmtree(f"{base}/0", ignore_errors=True)
         os.makedirs(f"{base}/0")
         self.zones = (EMPTY,) * self.nr_seq
+        # After a batch the order in which zones were used may not be known: what they may be,
+        # too. These differ from `zones` in nothing that can be seen yet.
+        self.or_zones = []
         self.conv = [[None] * self.len for _ in range(self.nr_conv)]
         self.raw, self.blocks, self.seed = {}, {}, 0
         self.present = False
@@ -249,9 +252,22 @@ class Device:
 
     def add_again(self):
         self.remove()
-        self.zones = self.rules.added_again(self.zones, self.discard)
+        # All are closed then, and the order is forgotten.
+        self.zones, self.or_zones = self.rules.added_again(self.zones, self.discard), []
         self.choose_options()
         self.add()
+
+    def worlds(self):
+        return [self.zones] + self.or_zones
+
+    def set_worlds(self, worlds):
+        """All that the zones may be; what is the same comes once."""
+        different = {}
+        for zones in worlds:
+            uses = sorted(z.use for z in zones if z.cond == "IO" and self.rules.max_open)
+            order = tuple(uses.index(z.use) if z.use in uses else None for z in zones)
+            different.setdefault(order, zones)
+        self.zones, *self.or_zones = different.values()
 
     def sector(self, nr, block):
         return (nr * self.len + block) * BLOCK
@@ -503,14 +519,19 @@ class Round:
     def do(self, op, by_kernel):
         """Give a command, and see that all is as it should be."""
         d, rnd = self.device, self.rnd
-        want, after = d.rules.apply(d.zones, op)
+        outcomes = [d.rules.apply(zones, op) for zones in d.worlds()]
+        want = outcomes[0][0]
         got = d.give(op, by_kernel)
         self.last, self.before = (op, want, got), d.zones
         self.trace.append((op, got))
         self.tally[op[0], got if isinstance(got, str) else "ok"] += 1
-        if got != want:
+        worlds = [after for want, after in outcomes if want == got]
+        if not worlds:
             raise Differs(f"{op}: {got}, not {want}")
-        d.zones = after
+        if len(worlds) > 1:
+            report = d.report()
+            worlds = [zones for zones in worlds if d.raw_report(zones) == report] or worlds[:1]
+        d.set_worlds(worlds)
         d.check(rnd, op[1])
 
     def conventional(self):
@@ -591,7 +612,7 @@ class Round:
             d.dev.flush()
         self.explain(done)
         if d.discard:
-            d.zones = d.rules.apply(d.zones, ("flush", 0))[1]
+            d.set_worlds([d.rules.apply(zones, ("flush", 0))[1] for zones in d.worlds()])
         for nr in sorted(set(some)):
             d.check(rnd, nr)
         # The block layer may have seen the end of a reset after that of a write which the zone
@@ -641,8 +662,8 @@ class Round:
         return done
 
     def explain(self, queues):
-        """Find an order of the batch in which each command has the result that it had and that
-        ends with the zones as they are now."""
+        """Find the orders of the batch in which each command has the result that it had and that
+        end with the zones as they are now."""
         d = self.device
         report = d.report()
         ops = [op for queue in queues for op, _ in queue]
@@ -650,7 +671,7 @@ class Round:
         if any(op[0] == "reset-all" for op in ops):
             touched = range(d.nr_conv, d.nr)
         read = {}
-        dead = set()
+        seen, found, wrong = set(), [], set()
         # No more than this may have been written since the zone was as it is in the model.
         ends = collections.Counter()
         for op in ops:
@@ -659,7 +680,7 @@ class Round:
         # the zone would take: one that comes beside others.
         crowd = collections.Counter(op[1] for op in ops)
         if any(op[0] == "reset-all" for op in ops):
-            crowd.update(crowd.keys())
+            crowd.update(list(crowd))
 
         def is_there(zones):
             if d.raw_report(zones) != report:
@@ -675,34 +696,54 @@ class Round:
                         for n in range(MAX):
                             read[nr, at + n] = raw[n * BLOCK * SECTOR : (n + 1) * BLOCK * SECTOR]
                     if read[nr, block] != d.content(what):
+                        there = struct.unpack_from("<QQ", read[nr, block])
+                        wrong.add(f"  but zone {nr}, block {block} holds {there}, not {what}")
                         return False
             return True
 
         def search(zones, left):
             if not any(left):
-                return zones if is_there(zones) else None
-            key = (tuple(map(len, left)), tuple((z.cond, z.wp, z.use, len(z.data), z.data[-1:]) for z in zones))
-            if key in dead:
-                return None
+                if is_there(zones):
+                    found.append(zones)
+                return
+            key = (tuple((len(queue), queue and queue[0][0][2:3]) for queue in left), zones)
+            if key in seen:
+                return
+            seen.add(key)
             for i, queue in enumerate(left):
                 if not queue:
                     continue
                 op, got = queue[0]
                 rest = left[:i] + (queue[1:],) + left[i + 1 :]
+                if op[0] == "reset-all":
+                    # Each zone has its turn on its own. For those that have nothing to lose and
+                    # nothing to give back any moment is as good as another.
+                    idle = {n for n, z in enumerate(zones) if z.cond in ("E", "F") and n + d.nr_conv not in crowd}
+                    others = frozenset(range(d.nr_seq)) - idle
+                    some = (("reset-some", None, others), got)
+                    after = tuple(EMPTY if n in idle else z for n, z in enumerate(zones))
+                    if got == "ok":
+                        search(after, left[:i] + ((some,) + queue[1:],) + left[i + 1 :])
+                    continue
+                if op[0] == "reset-some":
+                    for n in op[2]:
+                        some = (("reset-some", None, op[2] - {n}), got)
+                        search(d.rules.replace(zones, n, EMPTY), left[:i] + ((some,) + queue[1:],) + left[i + 1 :])
+                    if not op[2]:
+                        search(zones, rest)
+                    continue
                 want, after = d.rules.apply(zones, op)
-                found = search(after, rest) if want == got else None
-                if found is None and want != got and got == "EIO" and op[0] == "write" and crowd[op[1]] > 1:
-                    found = search(zones, rest)
-                if found is not None:
-                    return found
-            dead.add(key)
-            return None
+                if want == got:
+                    search(after, rest)
+                elif got == "EIO" and op[0] == "write" and crowd[op[1]] > 1:
+                    search(zones, rest)
 
-        found = search(d.zones, tuple(tuple(q) for q in queues))
-        if found is None:
+        for zones in d.worlds():
+            search(zones, tuple(tuple(q) for q in queues))
+        if not found:
             lines = [f"  {nr}: {d.shown(report[64 * nr : 64 * nr + 64])}" for nr in range(d.nr)]
-            raise Differs("no order of the batch explains its results and these zones:\n" + "\n".join(lines))
-        d.zones = found
+            raise Differs("no order of the batch explains its results and these zones:\n" + "\n".join(lines + sorted(wrong)))
+        d.set_worlds(found)
 
 
 def shown(entry):
@@ -715,6 +756,7 @@ def show(args, r, e):
     """Say what differs."""
     d = r.device
     print(f"seed {args.seed}, round {r.number}, step {r.steps}: {type(e).__name__}: {e}")
+    print(f"options {d.options}")
     print(f"the last commands ({'with' if r.batches else 'without'} batches):")
     for entry in r.trace:
         print("  " + shown(entry))

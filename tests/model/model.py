@@ -48,6 +48,7 @@ Zone = collections.namedtuple("Zone", "cond wp use data flushed")
 EMPTY = Zone("E", 0, 0, (), 0)
 OPEN = ("IO", "EO")
 ACTIVE = ("IO", "EO", "C")
+REFUSALS = ("EIO", "ETOOMANYREFS", "EOVERFLOW")
 
 
 class Differs(Exception):
@@ -450,9 +451,7 @@ class Round:
             count = left or 1
         else:
             count = min(left + rnd.randrange(1, 5), MAX)
-        # A write that doesn't fit has the block layer take the zone for full and forget it. If it
-        # makes writes of appends, it then takes the zone for empty.
-        return min(count, left) or count if d.emulated else count
+        return count
 
     def command(self):
         """A command for one zone, or for all of them."""
@@ -533,6 +532,13 @@ class Round:
             worlds = [zones for zones in worlds if d.raw_report(zones) == report] or worlds[:1]
         d.set_worlds(worlds)
         d.check(rnd, op[1])
+        if d.emulated and op[3:] and op[1] >= d.nr_conv and not isinstance(got, int) and got != "ok":
+            # A write to the end of the zone has the block layer take it for full and forget where
+            # the write pointer is, even if it is refused. If that makes writes of appends, it then
+            # takes the zone for empty.
+            start = op[2] if op[0] == "write" else self.before[op[1] - d.nr_conv].wp
+            if start + op[3] >= d.cap:
+                self.do(("reset", op[1]), False)
 
     def conventional(self):
         """Write somewhere in a conventional zone, over what is there."""
@@ -587,8 +593,6 @@ class Round:
                     # Some follow each other, some want the same place.
                     block = (zone.wp + offsets[nr]) % d.len
                     count = min(count, d.len - block)
-                    if d.emulated and block < d.cap:
-                        count = min(count, d.cap - block)
                     op = self.write(nr, block, count)
                     if rnd.random() < 0.7:
                         offsets[nr] += count
@@ -618,7 +622,7 @@ class Round:
         # The block layer may have seen the end of a reset after that of a write which the zone
         # has seen later. Then only another reset has it know the write pointer.
         kinds = {op[0] for queue in queues for op in queue}
-        if kinds & {"reset", "reset-all", "finish"}:
+        if d.emulated or kinds & {"reset", "reset-all", "finish"}:
             for nr in sorted(nr for nr in ways if ways[nr] == "write"):
                 self.do(("reset", nr), False)
 
@@ -676,8 +680,8 @@ class Round:
         ends = collections.Counter()
         for op in ops:
             ends[op[1]] += op[3] if op[3:] else 0
-        # Where the block layer keeps writes in order it refuses, for reasons of its own, what
-        # the zone would take: one that comes beside others.
+        # The block layer keeps the order of writes. For reasons of its own it refuses one that
+        # comes beside others, and those that it merges fail together.
         crowd = collections.Counter(op[1] for op in ops)
         if any(op[0] == "reset-all" for op in ops):
             crowd.update(list(crowd))
@@ -735,7 +739,7 @@ class Round:
                 want, after = d.rules.apply(zones, op)
                 if want == got:
                     search(after, rest)
-                elif got == "EIO" and op[0] == "write" and crowd[op[1]] > 1:
+                elif got in REFUSALS and op[0] == "write" and crowd[op[1]] > 1:
                     search(zones, rest)
 
         for zones in d.worlds():

@@ -24,6 +24,9 @@ check-in-tree:
 check-vm:
 	tests/check vm
 
+check-power:
+	tests/check power
+
 check-debug:
 	ZLOOP_DEBUG=1 tests/check vm
 
@@ -40,6 +43,12 @@ check-defects:
 # The long forms of what `check` does for a minute.
 fuzz:
 	tests/fuzz/run $(foreach v,SEED COUNT FIRST WITH,$(if $($(v)),$(v)=$($(v))))
+
+power:
+	tests/power/run $(foreach v,SEED COUNT FIRST VOLATILE DRIVER,$(if $($(v)),$(v)=$($(v))))
+
+storm:
+	tests/storm/run $(foreach v,SEED COUNT DRIVER,$(if $($(v)),$(v)=$($(v))))
 
 model:
 	tests/model/run $(foreach v,SEED COUNT ROUND DRIVER,$(if $($(v)),$(v)=$($(v))))
@@ -73,11 +82,14 @@ help:
 	@echo 'make check-host      the tests that need no kernel'
 	@echo 'make check-in-tree   built in, and as a module, in a kernel tree'
 	@echo 'make check-vm        the tests in a virtual machine'
+	@echo 'make check-power     a few power cuts under load'
 	@echo 'make check-debug     the same tests in a kernel that looks for mistakes'
 	@echo 'make check-zbd FIO_SRC=dir               t/zbd of a fio checkout'
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
 	@echo 'make check-defects   where the C driver is wrong, on both drivers'
 	@echo 'make fuzz [SEED=n] [COUNT=n]             a million fuzzed commands'
+	@echo 'make power [SEED=n] [COUNT=n]            a thousand power cuts under load'
+	@echo 'make storm [SEED=n] [COUNT=n]            rounds of all at once'
 	@echo 'make model [SEED=n] [COUNT=n]            random commands beside a model'
 	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'
 	@echo 'make clean           remove what was built in this directory'
@@ -91,4 +103,4 @@ help:
 export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR FIO_SRC ZONEFS_TOOLS_SRC
 
 .PHONY: modules modules_install check check-style check-host check-in-tree \
-	check-vm check-debug check-zbd check-zonefs check-defects fuzz model bench demo shell clean distclean help
+	check-vm check-power check-debug check-zbd check-zonefs check-defects fuzz power storm model bench demo shell clean distclean help

@@ -106,14 +106,14 @@ test_each_allocation_of_a_command() {
 	PY
 }
 
-# Every request's allocations, at random; what was acknowledged is there.
+# Every request's allocations, at random; what was acknowledged is there. On ext4:
+# XFS does not fail for lack of memory, but has the kernel complain of it.
+# scratch: ext4
 test_failing_allocations_in_io() {
 	add_dev "$GEOMETRY"
 	all_allocations
 	only_ours failslab
-	only_ours fail_page_alloc
 	fault failslab probability=20 times=-1 interval=1
-	fault fail_page_alloc probability=20 times=-1 interval=1
 	py <<-'PY'
 		d = Dev("/dev/zloop0")
 		zone = d.zone_size()
@@ -133,7 +133,7 @@ test_failing_allocations_in_io() {
 		        failures += 1
 		        return False
 
-		for i in range(3000):
+		for i in range(1000):
 		    nr = random.randrange(2, 8)
 		    kind = random.random()
 		    if kind < 0.5:

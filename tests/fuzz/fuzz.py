@@ -340,7 +340,7 @@ def option(r):
         return b"base_dir=" + r.choice(GOOD + ALIASES + BAD + BAD)
     if kind < 0.93:
         return r.choice(FLAGS)
-    return r.choice([b"foo", b"foo=1", b"=", b"=1", b"id", b"base_dir", b"Id=1", b"buffered_io=1", b"zone_append", b"lazy_files", b"id==1",
+    return r.choice([b"foo", b"foo=1", b"=", b"=1", b"id", b"base_dir", b"Id=1", b"buffered_io=1", b"zone_append", b"lazy_file", b"id==1",
                      b"id =1", b"conv_zones =1", b" id=1", b"\0", b"%s%n", b"add", b"remove"])
 
 

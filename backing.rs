@@ -27,6 +27,10 @@
 use crate::{
     geometry::Geometry,
     kernel_ext::{
+        cred::{
+            current_credential,
+            CredentialScope, //
+        },
         fmt::Shown,
         fs::{
             Directory,
@@ -35,6 +39,7 @@ use crate::{
             IoAlignment,
             OpenFile, //
         },
+        workqueue::Helpers,
     },
     options::{
         AddOptions,
@@ -52,7 +57,14 @@ use kernel::{
         BStr,
         CString, //
     },
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    workqueue, //
 };
 
 /// The record of the geometry.
@@ -88,6 +100,58 @@ pub(crate) struct DeviceDirectory {
     io: IoMode,
     creation: FileCreation,
     progress: Progress,
+    sizes: Sizes,
+}
+
+/// The sizes of zone files in bytes, as far as they were looked up in advance.
+#[derive(Default)]
+struct Sizes(KVVec<Atomic<i64>>);
+
+impl Sizes {
+    /// What was not looked up, or not found.
+    const UNKNOWN: i64 = -1;
+    /// So many files a task looks up in turn, which are near each other on most file systems.
+    const TURN: i32 = 64;
+
+    /// Looks up the files of all zones of a device; may sleep.
+    ///
+    /// That takes long for a large device, and nearly all of the time goes to waiting for the disk
+    /// or, once the disk has been read, to work that every CPU can do. So several tasks do it.
+    fn look_up(dir: &Directory, geometry: &Geometry) -> Result<Self> {
+        let nr_zones = geometry.nr_zones();
+        let mut sizes = KVVec::with_capacity(nr_zones as usize, GFP_KERNEL)?;
+        for _ in 0..nr_zones {
+            sizes.push(Atomic::new(Self::UNKNOWN), GFP_KERNEL)?;
+        }
+        let credential = current_credential();
+        let next_turn = Atomic::new(0i32);
+        let look_up = || {
+            let _scope = CredentialScope::enter(&credential);
+            loop {
+                // It can't wrap: it ends near the number of zones, see `Geometry`.
+                let first = next_turn.fetch_add(Self::TURN, Relaxed) as u32;
+                let turn = first..first.saturating_add(Self::TURN as u32).min(nr_zones);
+                if turn.is_empty() {
+                    return;
+                }
+                for zone in turn {
+                    let found =
+                        zone_file_name(geometry, zone).and_then(|name| dir.find_file(&name));
+                    let size = found.ok().and_then(|found| i64::try_from(found.size).ok());
+                    if let (Some(size), Some(place)) = (size, sizes.get(zone as usize)) {
+                        place.store(size, Relaxed);
+                    }
+                }
+            }
+        };
+        Helpers::new()?.call(workqueue::system_unbound(), &look_up);
+        Ok(Self(sizes))
+    }
+
+    fn get(&self, zone: u32) -> Option<FileSize> {
+        // A negative one is the unknown one.
+        self.0.get(zone as usize)?.load(Relaxed).try_into().ok()
+    }
 }
 
 /// What is to be done with the zone files.
@@ -154,6 +218,7 @@ impl DeviceDirectory {
             io: options.io,
             creation: options.creation,
             progress: Progress::Restoring,
+            sizes: Sizes::default(),
         };
         match this.history()? {
             History::New => this.begin()?,
@@ -175,6 +240,9 @@ impl DeviceDirectory {
                     this.progress = Progress::RestoringLazy { there };
                 }
             }
+        }
+        if let Progress::Restoring | Progress::RestoringUnrecorded = this.progress {
+            this.sizes = Sizes::look_up(&this.dir, &geometry)?;
         }
         Ok(this)
     }
@@ -258,11 +326,15 @@ impl DeviceDirectory {
     /// Checks the length of a zone's file, and returns it in sectors.
     fn check_zone_file(&self, zone: u32, block_size: u32) -> Result<u64> {
         let name = self.zone_file_name(zone)?;
-        let bytes = self
-            .dir
-            .find_file(&name)
-            .map_err(|err| self.refuse_file(&name, "can't open it", err))?
-            .size;
+        let bytes = match self.sizes.get(zone) {
+            Some(size) => size,
+            None => {
+                let found = self.dir.find_file(&name);
+                found
+                    .map_err(|err| self.refuse_file(&name, "can't open it", err))?
+                    .size
+            }
+        };
         let capacity = self.geometry.zone_capacity(zone) << SECTOR_SHIFT;
         let conventional = self.geometry.is_conventional(zone);
         let fits = if conventional {

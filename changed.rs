@@ -42,25 +42,51 @@ impl ChangedZones {
         }
     }
 
-    /// Takes all zones out of the set and gives them to `f`. Those for which it fails are put
-    /// back; its last error is returned.
-    pub(crate) fn take_each(&self, mut f: impl FnMut(u32) -> Result) -> Result {
-        let mut result = Ok(());
-        for (word, first) in self.0.iter().zip((0u32..).step_by(u64::BITS as usize)) {
-            if word.load(Relaxed) == 0 {
-                continue;
-            }
-            let mut bits = word.xchg(0, Full);
-            while bits != 0 {
-                // OVERFLOW: The sum is the number of a zone.
-                let zone = first + bits.trailing_zeros();
-                bits &= bits - 1;
-                if let Err(err) = f(zone) {
-                    self.mark(zone);
-                    result = Err(err);
-                }
+    /// Begins to take all zones out of the set.
+    pub(crate) fn take_all(&self) -> Taken<'_> {
+        Taken {
+            set: self,
+            word: 0,
+            bits: 0,
+        }
+    }
+}
+
+/// Takes the zones out of a set, each of them once. What it has not given out when it is dropped
+/// stays in the set.
+pub(crate) struct Taken<'a> {
+    set: &'a ChangedZones,
+    /// The index of the next word to be looked at.
+    word: usize,
+    /// What was taken from the word before it and not given out.
+    bits: u64,
+}
+
+impl Iterator for Taken<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        while self.bits == 0 {
+            let word = self.set.0.get(self.word)?;
+            self.word += 1;
+            if word.load(Relaxed) != 0 {
+                self.bits = word.xchg(0, Full);
             }
         }
-        result
+        let bit = self.bits.trailing_zeros();
+        self.bits &= self.bits - 1;
+        // CAST, OVERFLOW: It is the number of a zone.
+        Some((self.word as u32 - 1) * u64::BITS + bit)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        // The words that were not looked at are as they were.
+        while self.bits != 0 {
+            if let Some(zone) = self.next() {
+                self.set.mark(zone);
+            }
+        }
     }
 }

@@ -97,7 +97,7 @@ impl WorkItem for CommandData {
                 Some(Command::Read) => transfer(request, Direction::Read),
                 Some(Command::Write) => transfer(request, Direction::Write),
                 Some(Command::Flush) => {
-                    let result = request.queue_data().flush();
+                    let result = request.queue_data().flush(request.work_queue());
                     request.end(result.map_or_else(Status::from, |()| Status::OK));
                 }
                 Some(Command::ZoneResetAll) => ResetAll::run(request),

@@ -39,7 +39,11 @@ use crate::{
             FileExt,
             IoAlignment, //
         },
-        workqueue::OwnedQueue,
+        task::BlockIoScope,
+        workqueue::{
+            Helpers,
+            OwnedQueue, //
+        },
     },
     message::MessageLimit,
     options::{
@@ -68,6 +72,7 @@ use kernel::{
         SECTOR_SHIFT,
         SECTOR_SIZE, //
     },
+    error::to_result,
     new_condvar, new_mutex, new_spinlock, new_spinlock_irq,
     prelude::*,
     sync::{
@@ -82,11 +87,17 @@ use kernel::{
         SpinLock,
         SpinLockIrq, //
     },
-    workqueue::Queue,
+    workqueue::{
+        self,
+        Queue, //
+    },
 };
 
 /// The largest request in sectors, and the largest zone append: 1 MiB.
 pub(crate) const MAX_HW_SECTORS: u32 = (1 << 20) >> SECTOR_SHIFT;
+
+/// So many zones a flush flushes before it calls for help.
+const FLUSHED_ALONE: u32 = 2;
 
 /// The open set of a device.
 pub(crate) type OpenSet = OpenZones<KVVec<Slot>>;
@@ -236,7 +247,7 @@ pub(crate) struct Device {
     write_cache: WriteCache,
     /// Held during a flush. The next one must not end before it: it relies on its work.
     #[pin]
-    flushing: Mutex<()>,
+    flushing: Mutex<Helpers>,
 }
 
 impl Device {
@@ -275,12 +286,13 @@ impl Device {
         let zones = Zones::new(common.clone(), |number| {
             directory.zone(number, alignment.block_size)
         })?;
+        let helpers = Helpers::new()?;
         let device = Arc::pin_init(
             pin_init!(Self {
                 common,
                 zones <- zones,
                 write_cache: options.write_cache,
-                flushing <- new_mutex!((), "zloop_flushing"),
+                flushing <- new_mutex!(helpers, "zloop_flushing"),
             }),
             GFP_KERNEL,
         )?;
@@ -342,23 +354,42 @@ impl Device {
         written.is_some_and(|written| written <= self.common.geometry().offset_in_zone(sector))
     }
 
-    /// Makes durable all that was acknowledged; may sleep.
-    pub(crate) fn flush(&self) -> Result {
-        let _flushing = self.flushing.lock();
-        let result = self.common.changed().take_each(|number| {
-            let result = match self.zones.get(number) {
-                Some(Zone::Sequential(zone)) => zone.flush(),
-                Some(zone) => zone.open_file().map_or(Ok(()), |file| file.sync()),
-                None => Ok(()),
-            };
-            result.inspect_err(|err| {
-                report!(self.common, "zone {number}: can't be flushed: {err:?}");
-            })
-        });
+    /// Makes durable all that was acknowledged; may sleep. Items of `queue` help.
+    pub(crate) fn flush(&self, queue: &Queue) -> Result {
+        let mut flushing = self.flushing.lock();
+        let errno = Atomic::new(0);
+        pin_init::stack_pin_init!(let changed = new_spinlock!(self.common.changed().take_all()));
+        let flush_next = || {
+            let next = changed.lock().next();
+            if let Some(Err(err)) = next.map(|number| self.flush_zone(number)) {
+                errno.store(err.to_errno(), Relaxed);
+            }
+            next.is_some()
+        };
+        // Mostly there are so few that nobody need be called.
+        if (0..FLUSHED_ALONE).all(|_| flush_next()) {
+            flushing.call(queue, &|| {
+                let _scope = BlockIoScope::enter();
+                while flush_next() {}
+            });
+        }
         self.common.files().sync().inspect_err(|err| {
             report!(self.common, "the directory can't be flushed: {err:?}");
         })?;
-        result
+        to_result(errno.load(Relaxed))
+    }
+
+    /// Makes durable what was written to a zone. If that fails the next flush tries it again.
+    fn flush_zone(&self, number: u32) -> Result {
+        let result = match self.zones.get(number) {
+            Some(Zone::Sequential(zone)) => zone.flush(),
+            Some(zone) => zone.open_file().map_or(Ok(()), |file| file.sync()),
+            None => Ok(()),
+        };
+        result.inspect_err(|err| {
+            self.common.changed().mark(number);
+            report!(self.common, "zone {number}: can't be flushed: {err:?}");
+        })
     }
 
     /// Makes all durable that is to stay, and closes the files, after the disk was removed; may
@@ -379,7 +410,7 @@ impl Device {
             }
         }
         // Each failure has its message, and there is nobody to return one to.
-        let _ = self.flush();
+        let _ = self.flush(workqueue::system_unbound());
         for (_, zone) in self.zones.touched() {
             if let Zone::Sequential(zone) = zone {
                 // What can't be given back does no harm.

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work queues of one's own.
+//! Work queues of one's own, and work items that help a task.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
 use core::{
+    cell::Cell,
+    mem::transmute,
     ops::Deref,
-    ptr::NonNull, //
+    ptr::{
+        from_ref,
+        NonNull, //
+    },
 };
 use kernel::{
     bindings,
+    container_of,
     fmt,
     prelude::*,
+    static_lock_class,
     str::CString,
+    types::Opaque,
     workqueue::Queue, //
 };
 
@@ -78,5 +86,110 @@ impl Drop for OwnedQueue {
         // SAFETY: By the type invariant it is a workqueue of ours. Nothing can be queued any more,
         // since that takes a borrow of `self`; what was queued is done by this call.
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+    }
+}
+
+/// What helpers are called for.
+type Job<'a> = &'a (dyn Fn() + Sync);
+
+/// How many helpers there are. A few keep a disk busy; more would be in each other's way.
+const NR_HELPERS: usize = 7;
+
+/// Work items that do the same as the task that calls them, beside it.
+///
+/// It is meant for a loop whose turns wait for a disk, one of them as well as several: whoever comes
+/// takes the next turn, until there is none left.
+pub(crate) struct Helpers(Pin<KBox<[Helper; NR_HELPERS]>>);
+
+impl Helpers {
+    /// Allocates them; may sleep.
+    pub(crate) fn new() -> Result<Self> {
+        let helpers = pin_init::pin_init_array_from_fn(|_| Helper::new());
+        Ok(Self(KBox::pin_init(helpers, GFP_KERNEL)?))
+    }
+
+    /// Calls `job` in the current task, and has work items of `queue` call it, too; may sleep.
+    ///
+    /// Returns when it has returned everywhere. It is not certain that anybody comes to help, and
+    /// nobody is waited for who has not begun: so this may be called by an item of `queue`.
+    pub(crate) fn call(&mut self, queue: &Queue, job: Job<'_>) {
+        for helper in self.0.iter() {
+            // SAFETY: All of them are cancelled below, before `job` ends.
+            unsafe { helper.queue(queue, job) };
+        }
+        job();
+        for helper in self.0.iter() {
+            helper.cancel();
+        }
+    }
+}
+
+/// One of them.
+#[pin_data]
+struct Helper {
+    #[pin]
+    work: Opaque<bindings::work_struct>,
+    /// Changed only while the item is neither queued nor running.
+    job: Cell<Option<Job<'static>>>,
+}
+
+// SAFETY: A job may be called by any task, and the work item may be queued and cancelled by any.
+unsafe impl Send for Helper {}
+// SAFETY: `job` is read by the item while it runs, and changed only while it doesn't.
+unsafe impl Sync for Helper {}
+
+impl Helper {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: The place is valid for an initialisation; the name and the key are static.
+            // The item is not on a stack.
+            work <- Opaque::ffi_init(|work| unsafe {
+                bindings::init_work_with_key(
+                    work,
+                    Some(Self::run),
+                    false,
+                    c"zloop_helper".as_char_ptr(),
+                    static_lock_class!().as_ptr(),
+                )
+            }),
+            job: Cell::new(None),
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The item must not be queued nor running, and [`Self::cancel`] must be called before `job`
+    /// ends.
+    unsafe fn queue(&self, queue: &Queue, job: Job<'_>) {
+        // SAFETY: Only the lifetime changes. The item does not outlive `job`, by the requirement.
+        let job = unsafe { transmute::<Job<'_>, Job<'static>>(job) };
+        self.job.set(Some(job));
+        // SAFETY: A `Queue` is a workqueue, and the item is initialised and pinned.
+        // CAST: The constant is a small one.
+        unsafe {
+            bindings::queue_work_on(
+                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                from_ref(queue).cast_mut().cast(),
+                self.work.get(),
+            )
+        };
+    }
+
+    /// Waits until the item doesn't run any more; if it hasn't begun it won't.
+    fn cancel(&self) {
+        // SAFETY: The item is initialised. Not called by the item itself.
+        unsafe { bindings::cancel_work_sync(self.work.get()) };
+        self.job.set(None);
+    }
+
+    /// # Safety
+    ///
+    /// `work` must be the work item of a [`Helper`], and be running.
+    unsafe extern "C" fn run(work: *mut bindings::work_struct) {
+        // SAFETY: By the safety requirement. Whoever has queued it keeps it until it has ended.
+        let this = unsafe { &*container_of!(Opaque::cast_from(work), Self, work) };
+        if let Some(job) = this.job.get() {
+            job();
+        }
     }
 }

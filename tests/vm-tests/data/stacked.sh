@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0
+# Block devices on block devices, and little memory.
+#
+# Guards what is submitted by the task that queues a request: that task may be in
+# the middle of another device's submission, with a plug, a list of bios and a
+# transaction of the file system above on its hands, and many levels down its
+# stack. So there are zone files on a file system on another zoned loop device, on
+# a loop device, and on a zoned disk of another kind, each under batches of 64
+# requests; and all of it while memory is being reclaimed.
+# limit: 300
+
+LOWER=$SCRATCH/lower
+
+# Device 1 on the file system that is mounted on LOWER: 64 requests at once, of
+# which many make up one batch.
+batches() { # options
+	local batch=(--ioengine=io_uring --iodepth=64 --iodepth_batch_submit=64 --iodepth_batch_complete_min=32)
+	add_dev -i 1 -b "$LOWER" "capacity_mb=96,zone_size_mb=4,conv_zones=4,nr_queues=2$1"
+	fio_conv "$DEV" "${batch[@]}" --size=16M --rw=randwrite --bs=4k --io_size=8M
+	fio_zones "$DEV" "${batch[@]}" --offset=16M --size=64M --rw=randwrite --bs=16k --io_size=32M
+	# Of several tasks, with writeback of the page cache beside them.
+	fio_conv "$DEV" --direct=0 --ioengine=psync --numjobs=2 --offset_increment=8M --size=8M --rw=randwrite \
+		--bs=4k --io_size=4M --fdatasync=64
+	fio_zones "$DEV" "${batch[@]}" --offset=16M --size=64M --rw=randrw --bs=4k --io_size=8M --verify=0 --norandommap=1
+	remove_dev 1
+	rm -r "$LOWER/1"
+}
+
+# A mounted file system goes before the device that it is on.
+on() { # device mkfs...
+	local device=$1
+	shift
+	"$@" "$device" >"$SCRATCH/log" 2>&1 || fail "$(cat "$SCRATCH/log")"
+	mkdir -p "$LOWER"
+	mount "$device" "$LOWER"
+	defer "umount_if '$LOWER'"
+	batches ""
+	batches ,buffered_io
+	umount "$LOWER"
+}
+
+test_on_zloop_xfs() {
+	add_dev capacity_mb=1024,zone_size_mb=16,conv_zones=24
+	on "$DEV" mkfs.xfs -q -f
+	remove_dev 0
+}
+
+test_on_zloop_btrfs() {
+	add_dev capacity_mb=1024,zone_size_mb=16,conv_zones=4
+	on "$DEV" mkfs.btrfs -q -f -O zoned -d single -m single
+	remove_dev 0
+}
+
+test_on_loop() {
+	local device
+	truncate -s 512M "$SCRATCH/image"
+	device=$(losetup -f --show --direct-io=on -b 4096 "$SCRATCH/image")
+	defer "losetup -d $device"
+	on "$device" mkfs.ext4 -q -F
+}
+
+test_on_zoned_null_blk() {
+	local disk=/sys/kernel/config/nullb/stacked
+	modprobe null_blk nr_devices=0
+	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+	modprobe f2fs
+	mkdir "$disk"
+	defer "rmdir $disk"
+	echo 1 >"$disk/memory_backed"
+	echo 4096 >"$disk/blocksize"
+	echo 512 >"$disk/size"
+	echo 16 >"$disk/zone_size"
+	echo 8 >"$disk/zone_nr_conv"
+	echo 1 >"$disk/zoned"
+	echo 1 >"$disk/power"
+	defer "echo 0 >$disk/power"
+	on "/dev/nullb$(<"$disk/index")" mkfs.f2fs -q -f -m
+}
+
+# Memory that is taken and given back as fast as it can be got, so that there is
+# none to be had without waiting, and writeback is what makes some.
+hog() {
+	python3 - <<-'PY' &
+	import mmap, os, signal, time
+	def value(name):
+	    for line in open("/proc/meminfo"):
+	        if line.startswith(name): return int(line.split()[1]) << 10
+	open("/proc/self/oom_score_adj", "w").write("1000")
+	while True:
+	    held = []
+	    while value("MemAvailable") > 96 << 20:
+	        piece = mmap.mmap(-1, 8 << 20)
+	        for at in range(0, 8 << 20, 4096): piece[at] = 1
+	        held.append(piece)
+	    time.sleep(0.5)
+	PY
+	defer "kill $!"
+}
+
+# A file system on the device, written through the page cache, beside direct I/O.
+test_little_memory() {
+	local pids=() p
+	mkdir "$LOWER"
+	add_dev -i 0 capacity_mb=512,zone_size_mb=16,conv_zones=24
+	add_dev -i 1 capacity_mb=96,zone_size_mb=4,conv_zones=4,nr_queues=2
+	mkfs.xfs -q -f /dev/zloop0 >"$SCRATCH/log" 2>&1 || fail "$(cat "$SCRATCH/log")"
+	mount /dev/zloop0 "$LOWER"
+	defer "umount_if '$LOWER'"
+	# What is free at first must not do for all of it.
+	local free
+	hog
+	sleep 3
+	free=$(awk '/^allocstall/ { n += $2 } /^pgscan_direct / { n += $2 } END { print n + 0 }' /proc/vmstat)
+	fio --name=files --directory="$LOWER" --numjobs=2 --nrfiles=2 --size=24M --bs=64k --rw=write --ioengine=psync \
+		--verify=crc32c --do_verify=1 --verify_fatal=1 --output="$SCRATCH/files.log" &
+	pids+=($!)
+	fio_zones /dev/zloop1 --ioengine=io_uring --iodepth=64 --iodepth_batch_submit=64 --offset=16M --size=64M \
+		--rw=randwrite --bs=16k --io_size=24M &
+	pids+=($!)
+	for p in "${pids[@]}"; do
+		wait "$p" || fail "$(cat "$SCRATCH/files.log")"
+	done
+	sync
+	assert_ne "$(awk '/^allocstall/ { n += $2 } /^pgscan_direct / { n += $2 } END { print n + 0 }' /proc/vmstat)" "$free" \
+		"direct reclaims"
+	umount "$LOWER"
+	xfs_repair -n /dev/zloop0 >"$SCRATCH/log" 2>&1 || fail "$(cat "$SCRATCH/log")"
+	remove_dev 1
+	remove_dev 0
+}

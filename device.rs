@@ -35,10 +35,7 @@ use crate::{
             },
             Status,
         },
-        fs::{
-            FileExt,
-            IoAlignment, //
-        },
+        fs::IoAlignment,
         task::BlockIoScope,
         workqueue::{
             Helpers,
@@ -383,7 +380,7 @@ impl Device {
     fn flush_zone(&self, number: u32) -> Result {
         let result = match self.zones.get(number) {
             Some(Zone::Sequential(zone)) => zone.flush(),
-            Some(zone) => zone.open_file().map_or(Ok(()), |file| file.sync()),
+            Some(Zone::Conventional(zone)) => zone.flush(),
             None => Ok(()),
         };
         result.inspect_err(|err| {

@@ -64,6 +64,7 @@ use crate::{
         Zone, //
     },
     zone_file::ZoneFile,
+    zones, //
 };
 use core::cmp::Ordering;
 use kernel::{
@@ -100,8 +101,7 @@ pub(crate) struct SequentialZone {
     common: Arc<Common>,
     /// The number of the zone on the device.
     number: u32,
-    #[pin]
-    file: ZoneFile,
+    file: Arc<ZoneFile>,
     /// What is below this, in sectors of the zone, can be read from the file.
     written: Atomic<u64>,
     /// Whether the mailbox's medium is known, for those who only look.
@@ -157,6 +157,7 @@ impl SequentialZone {
             .checked_sub(common.geometry().nr_conv_zones())
             .ok_or(EINVAL)?;
         let wp = WritePointer::new(written, capacity).ok_or(EINVAL)?;
+        let file = Arc::pin_init(ZoneFile::new(), flags)?;
         let state = State {
             zone: Zone::new(index, wp),
             flushed: written,
@@ -167,7 +168,7 @@ impl SequentialZone {
             pin_init!(Self {
                 common,
                 number,
-                file <- ZoneFile::new(),
+                file,
                 written: Atomic::new(written),
                 known: AtomicFlag::new(true),
                 state <- new_mutex!(state, "zloop_zone"),
@@ -186,6 +187,11 @@ impl SequentialZone {
     /// The zone's file, which is opened if it isn't open; may sleep.
     pub(crate) fn file(&self) -> Result<ARef<File>> {
         self.file.get_or_open(self.common.files(), self.number)
+    }
+
+    /// The same, but [`None`] if it was never opened: then nothing was written to it.
+    fn used_file(&self) -> Result<Option<ARef<File>>> {
+        self.file.get_if_used(self.common.files(), self.number)
     }
 
     /// Closes the file; may sleep. What is under way on it must have ended.
@@ -489,7 +495,9 @@ impl SequentialZone {
             return Ok(());
         }
         let file = self.file()?;
-        file.truncate(file.size()?)
+        file.truncate(file.size()?)?;
+        self.state.lock().allocated = 0;
+        Ok(())
     }
 
     /// Ends a request that is refused.
@@ -697,8 +705,7 @@ impl SequentialZone {
             let state = self.state.lock();
             (self.written(), state.resets)
         };
-        // To a file that could not be opened nothing was written.
-        if let Some(file) = self.open_file() {
+        if let Some(file) = self.used_file()? {
             file.sync()?;
         }
         let mut state = self.state.lock();
@@ -711,8 +718,7 @@ impl SequentialZone {
     /// Forgets what was written and not flushed, as a drive does that loses its power; may sleep.
     /// Nothing may be under way.
     pub(crate) fn discard_unflushed(&self) -> Result {
-        // To a file that was not opened nothing was written.
-        let Some(file) = self.open_file() else {
+        let Some(file) = self.used_file()? else {
             return Ok(());
         };
         let flushed = self.state.lock().flushed << SECTOR_SHIFT;

@@ -6,6 +6,9 @@
 //! not touched between one boot and the next, and an open file costs more memory than all else that
 //! a zone needs. It is looked up in the directory that was opened when the device was added, with
 //! the credentials of the task that added it, whoever it is that needs it.
+//!
+//! So many files may be open at a time, for all that the machine's memory can hold: when another
+//! one is opened, one that was not used for a while is closed, until it is needed again.
 
 use crate::{
     backing::{
@@ -29,22 +32,31 @@ use crate::{
         IoMode, //
     },
 };
+use core::mem::{
+    replace,
+    take, //
+};
 use kernel::{
     cred::Credential,
     fs::File,
-    new_spinlock,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::{
             AtomicFlag,
             Full,
+            Relaxed,
             Release, //
         },
         Arc,
+        Mutex,
         SpinLock, //
     },
 };
+
+/// So many files of a device are open at a time. They take 1.5 to 2 KiB each, with their inodes.
+const MAX_OPEN: usize = 16384;
 
 /// Where the zone files of a device are, and how they are opened.
 #[pin_data]
@@ -60,6 +72,8 @@ pub(crate) struct ZoneFiles {
     creation: FileCreation,
     /// Whether files were made since the directory was last synced.
     made: AtomicFlag,
+    #[pin]
+    open: Mutex<OpenFiles>,
 }
 
 impl ZoneFiles {
@@ -77,7 +91,17 @@ impl ZoneFiles {
             io,
             creation,
             made: AtomicFlag::new(false),
+            open <- new_mutex!(OpenFiles::default(), "zloop_open_files"),
         })
+    }
+
+    /// Counts a file that was opened, and closes another one if there are too many.
+    fn count(&self, file: Arc<ZoneFile>) {
+        let idle = self.open.lock().put(file);
+        // Not before the lock is released.
+        if let Some(idle) = idle {
+            idle.close_idle();
+        }
     }
 
     /// Opens the file of a zone, which is made if it may be missing; may sleep.
@@ -116,8 +140,42 @@ impl ZoneFiles {
     /// Closes the directory; may sleep. No file can be opened any more.
     pub(crate) fn close(&self) {
         let directory = self.directory.lock().take();
-        // Not before the lock is released.
+        // Not before the locks are released.
         drop(directory);
+        let open = take(&mut *self.open.lock());
+        drop(open);
+    }
+}
+
+/// The files that are open, in a circle that a hand goes round (the clock algorithm).
+#[derive(Default)]
+struct OpenFiles {
+    files: KVVec<Arc<ZoneFile>>,
+    hand: usize,
+}
+
+impl OpenFiles {
+    /// Puts a file into the circle. If that is full it takes the place of one that was not used
+    /// since the hand was there last, which is returned.
+    fn put(&mut self, file: Arc<ZoneFile>) -> Option<Arc<ZoneFile>> {
+        if self.files.len() < MAX_OPEN {
+            // One that there is no memory for stays open.
+            let _ = self.files.push(file, GFP_KERNEL);
+            return None;
+        }
+        // After one round there is one, unless others use them as fast as the hand goes.
+        for _ in 0..=self.files.len() {
+            let hand = self.hand;
+            self.hand = (hand + 1) % MAX_OPEN;
+            if let Some(place) = self.files.get_mut(hand) {
+                if !place.used.xchg(false, Relaxed) {
+                    return Some(replace(place, file));
+                }
+            }
+        }
+        self.files
+            .get_mut(self.hand)
+            .map(|place| replace(place, file))
     }
 }
 
@@ -129,12 +187,16 @@ impl ZoneFiles {
 pub(crate) struct ZoneFile {
     #[pin]
     state: SpinLock<State>,
+    /// Whether it was used since it was last looked at whether it may be closed.
+    used: AtomicFlag,
 }
 
 enum State {
     /// It was not needed yet.
     Unopened,
     Open(OpenFile),
+    /// It was closed to make room for others.
+    Idle,
     /// The device has been removed.
     Closed,
 }
@@ -144,15 +206,20 @@ impl ZoneFile {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             state <- new_spinlock!(State::Unopened, "zloop_zone_file"),
+            used: AtomicFlag::new(false),
         })
     }
 
     /// The file, if it is open. Does not sleep.
     pub(crate) fn get(&self) -> Option<ARef<File>> {
-        match &*self.state.lock() {
-            State::Open(file) => Some(file.share()),
-            State::Unopened | State::Closed => None,
+        let file = match &*self.state.lock() {
+            State::Open(file) => file.share(),
+            State::Unopened | State::Idle | State::Closed => return None,
+        };
+        if !self.used.load(Relaxed) {
+            self.used.store(true, Relaxed);
         }
+        Some(file)
     }
 
     /// The file of zone `zone`, which is opened if it isn't open; may sleep.
@@ -160,28 +227,59 @@ impl ZoneFile {
     /// # Errors
     ///
     /// EIO once the device has been removed; what the file system says otherwise.
-    pub(crate) fn get_or_open(&self, files: &ZoneFiles, zone: u32) -> Result<ARef<File>> {
+    pub(crate) fn get_or_open(
+        self: &Arc<Self>,
+        files: &ZoneFiles,
+        zone: u32,
+    ) -> Result<ARef<File>> {
         if let Some(file) = self.get() {
             return Ok(file);
         }
         // What is not used is closed after the lock is released.
         let opened = files.open(zone)?;
-        let mut state = self.state.lock();
-        match &*state {
-            State::Open(file) => Ok(file.share()),
-            State::Unopened => {
-                let file = opened.share();
-                *state = State::Open(opened);
-                Ok(file)
+        let file = opened.share();
+        {
+            let mut state = self.state.lock();
+            match &*state {
+                State::Open(file) => return Ok(file.share()),
+                State::Unopened | State::Idle => *state = State::Open(opened),
+                State::Closed => return Err(EIO),
             }
-            State::Closed => Err(EIO),
         }
+        files.count(self.clone());
+        Ok(file)
+    }
+
+    /// The same, but [`None`] if it was never opened: then nothing was written to it.
+    pub(crate) fn get_if_used(
+        self: &Arc<Self>,
+        files: &ZoneFiles,
+        zone: u32,
+    ) -> Result<Option<ARef<File>>> {
+        if matches!(*self.state.lock(), State::Unopened) {
+            return Ok(None);
+        }
+        self.get_or_open(files, zone).map(Some)
+    }
+
+    /// Closes the file until it is needed again; may sleep. What is under way on it goes on.
+    fn close_idle(&self) {
+        self.leave(|state| matches!(state, State::Open(_)), State::Idle);
     }
 
     /// Closes the file; may sleep. What is under way on it must have ended.
     pub(crate) fn close(&self) {
-        let state = core::mem::replace(&mut *self.state.lock(), State::Closed);
-        // Not before the lock is released.
-        drop(state);
+        self.leave(|_| true, State::Closed);
+    }
+
+    /// Changes the state if `condition` is true of it.
+    fn leave(&self, condition: impl FnOnce(&State) -> bool, next: State) {
+        let mut state = self.state.lock();
+        if condition(&state) {
+            let previous = replace(&mut *state, next);
+            // Not before the lock is released.
+            drop(state);
+            drop(previous);
+        }
     }
 }

@@ -12,6 +12,7 @@
 
 use crate::{
     device::Common,
+    kernel_ext::fs::FileExt,
     sequential::SequentialZone,
     zone::WritePointer,
     zone_file::ZoneFile, //
@@ -76,30 +77,33 @@ impl Zone<'_> {
 }
 
 /// A conventional zone that something was done to.
-#[pin_data]
 pub(crate) struct ConventionalZone {
     common: Arc<Common>,
     /// The number of the zone on the device.
     number: u32,
-    #[pin]
-    file: ZoneFile,
+    file: Arc<ZoneFile>,
 }
 
 impl ConventionalZone {
     fn new(common: Arc<Common>, number: u32, flags: Flags) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                common,
-                number,
-                file <- ZoneFile::new(),
-            }),
-            flags,
-        )
+        let file = Arc::pin_init(ZoneFile::new(), flags)?;
+        let zone = Self {
+            common,
+            number,
+            file,
+        };
+        Ok(Arc::new(zone, flags)?)
     }
 
     /// The zone's file, which is opened if it isn't open; may sleep.
     pub(crate) fn file(&self) -> Result<ARef<File>> {
         self.file.get_or_open(self.common.files(), self.number)
+    }
+
+    /// Makes durable what was written; may sleep.
+    pub(crate) fn flush(&self) -> Result {
+        let file = self.file.get_if_used(self.common.files(), self.number)?;
+        file.map_or(Ok(()), |file| file.sync())
     }
 }
 

@@ -3,6 +3,7 @@
 //! A device: zones, and what the block layer asks of them.
 
 use crate::{
+    ahead::AheadZones,
     backing::DeviceDirectory,
     changed::ChangedZones,
     command::{
@@ -117,6 +118,8 @@ pub(crate) struct Common {
     #[pin]
     resets: SpinLockIrq<ResetAllQueue>,
     extends: Eagerness,
+    #[pin]
+    ahead: AheadZones,
 }
 
 impl Common {
@@ -152,6 +155,7 @@ impl Common {
                 repaired <- new_condvar!("zloop_repaired"),
                 resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
                 extends: Eagerness::new(),
+                ahead <- AheadZones::new(),
             }),
             GFP_KERNEL,
         )
@@ -199,6 +203,11 @@ impl Common {
     /// Whether to try to make zone files longer without waiting.
     pub(crate) fn extends(&self) -> &Eagerness {
         &self.extends
+    }
+
+    /// The zones that have space allocated ahead.
+    pub(crate) fn ahead(&self) -> &AheadZones {
+        &self.ahead
     }
 }
 

@@ -36,6 +36,7 @@ use crate::{
         RequestList, //
     },
 };
+use core::mem::take;
 use kernel::{
     block::SECTOR_SHIFT,
     error::Result,
@@ -49,6 +50,8 @@ pub(crate) struct Mailbox {
     /// So many requests at the front of the queue are to be written one by one.
     singles: usize,
     reset_all: Option<Arc<ResetAll>>,
+    /// Whether space that was allocated ahead is to be given back.
+    trim: bool,
     medium: Medium,
     stage: Stage,
 }
@@ -99,6 +102,8 @@ pub(crate) enum Job {
     Repair,
     /// Take part in a reset of all zones.
     ResetAll(Arc<ResetAll>),
+    /// Give back the space that was allocated and not used.
+    Trim,
     /// Write these, which are writes that follow one another, or appends.
     Write(RequestList<Zloop>),
     /// Carry out a command for the zone, or a read that found too little.
@@ -132,6 +137,7 @@ impl Mailbox {
             queue: RequestList::default(),
             singles: 0,
             reset_all: None,
+            trim: false,
             medium: Medium::Known,
             stage: Stage::Idle,
         }
@@ -147,6 +153,11 @@ impl Mailbox {
     pub(crate) fn post_reset_all(&mut self, reset: Arc<ResetAll>) {
         self.look_again();
         self.reset_all = Some(reset);
+    }
+
+    /// Has the zone give back the space that was allocated and not used.
+    pub(crate) fn post_trim(&mut self) {
+        self.trim = true;
     }
 
     /// Posts requests again, before all others, to be written one by one.
@@ -178,7 +189,10 @@ impl Mailbox {
     }
 
     fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.reset_all.is_some() || self.medium == Medium::Stale
+        !self.queue.is_empty()
+            || self.reset_all.is_some()
+            || self.trim
+            || self.medium == Medium::Stale
     }
 
     /// The workqueue of the requests that are here. It can't go away while they are.
@@ -204,6 +218,9 @@ impl Mailbox {
         }
         if let Some(reset) = self.reset_all.take() {
             return Some(Job::ResetAll(reset));
+        }
+        if take(&mut self.trim) {
+            return Some(Job::Trim);
         }
         let Some(first) = self.queue.pop_front() else {
             self.stage = Stage::Idle;

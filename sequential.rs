@@ -20,6 +20,10 @@
 //! gone.
 
 use crate::{
+    ahead::{
+        Answer,
+        AHEAD_SECTORS, //
+    },
     command::{
         ResetAll,
         MAX_BYTES_NOW, //
@@ -91,9 +95,6 @@ use kernel::{
         WorkItem, //
     },
 };
-
-/// How much space is allocated ahead of small writes, in sectors: 4 MiB.
-const AHEAD_SECTORS: u64 = (4 << 20) >> SECTOR_SHIFT;
 
 /// A sequential zone that something was done to.
 #[pin_data]
@@ -250,6 +251,13 @@ impl SequentialZone {
         self.wake(&mailbox, queue);
     }
 
+    /// Has the zone give back the space that was allocated ahead and not used. Any context.
+    fn post_trim(self: &Arc<Self>, queue: &Queue) {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.post_trim();
+        self.wake(&mailbox, queue);
+    }
+
     /// Has a drainer come if one is wanted.
     ///
     /// While the mailbox is locked and has a request in it, the disk and its queue can't go away.
@@ -301,6 +309,7 @@ impl SequentialZone {
 
     /// Undoes a write that failed. If it was for several requests they are tried one by one.
     fn write_failed(&self, requests: RequestList<Zloop>, extent: Extent, err: Error) {
+        self.make_space(err, &requests);
         if requests.len() > 1 && self.take_back(extent.start).is_ok() {
             return self.mailbox.lock().post_singles(requests);
         }
@@ -353,6 +362,11 @@ impl SequentialZone {
                 }
                 Job::ResetAll(reset) => {
                     reset.note(self.reset_if_allowed());
+                    Next::Job
+                }
+                Job::Trim => {
+                    // What can't be given back does no harm.
+                    let _ = self.trim();
                     Next::Job
                 }
                 Job::Write(requests) => self.write(requests),
@@ -422,7 +436,7 @@ impl SequentialZone {
                 <Zloop as FileIoOperations>::file_io_done(requests, Err(EIO));
             }
             Ok(file) => {
-                self.allocate_ahead(&file, extent);
+                self.allocate_ahead(&file, extent, &requests);
                 requests.submit(file, extent.start << SECTOR_SHIFT, Direction::Write);
             }
             // As if it had been submitted and failed.
@@ -468,8 +482,9 @@ impl SequentialZone {
         }
     }
 
-    /// Allocates the space that the next small writes will need. It is no error if that fails.
-    fn allocate_ahead(&self, file: &File, extent: Extent) {
+    /// Allocates the space that the small writes after these will need. It is no error if that
+    /// fails.
+    fn allocate_ahead(&self, file: &File, extent: Extent, requests: &RequestList<Zloop>) {
         let len = extent.end.saturating_sub(extent.start) << SECTOR_SHIFT;
         let allocated = self.state.lock().allocated;
         if len > u64::from(MAX_BYTES_NOW)
@@ -478,20 +493,36 @@ impl SequentialZone {
         {
             return;
         }
+        match self.common.ahead().ask(self.number) {
+            Answer::Granted => {}
+            Answer::TakenOver(zone) => trim_zone(requests, zone),
+            Answer::Refused => return,
+        }
         let end = extent
             .end
             .saturating_add(AHEAD_SECTORS)
             .min(self.capacity());
         match file.preallocate(extent.start << SECTOR_SHIFT, end << SECTOR_SHIFT) {
             Ok(()) => self.state.lock().allocated = end,
-            Err(_) => self.common.extends().failed(),
+            Err(err) => {
+                self.common.extends().failed();
+                self.make_space(err, requests);
+            }
+        }
+    }
+
+    /// If there is no space left, has all zones give back what was allocated ahead.
+    fn make_space(&self, err: Error, requests: &RequestList<Zloop>) {
+        if err == ENOSPC {
+            while let Some(zone) = self.common.ahead().take_away() {
+                trim_zone(requests, zone);
+            }
         }
     }
 
     /// Gives back space that was allocated and not used; may sleep. Nothing may be under way.
     pub(crate) fn trim(&self) -> Result {
-        let allocated = self.state.lock().allocated;
-        if allocated <= self.written() {
+        if self.state.lock().allocated <= self.written() {
             return Ok(());
         }
         let file = self.file()?;
@@ -727,6 +758,16 @@ impl SequentialZone {
             file.sync()?;
         }
         Ok(())
+    }
+}
+
+/// Has another zone of the device that the requests are for give back the space that was allocated
+/// ahead.
+fn trim_zone(requests: &RequestList<Zloop>, zone: u32) {
+    if let Some(request) = requests.front() {
+        if let Some(zones::Zone::Sequential(zone)) = request.queue_data().zones().get(zone) {
+            zone.post_trim(request.work_queue());
+        }
     }
 }
 

@@ -40,6 +40,7 @@
 //! for a moment with nothing inside it.
 
 #[deny(unsafe_code)]
+mod ahead;
 mod backing;
 #[deny(unsafe_code)]
 mod changed;

@@ -56,7 +56,7 @@ use kernel::{
 };
 
 /// So many files of a device are open at a time. They take 1.5 to 2 KiB each, with their inodes.
-const MAX_OPEN: usize = 16384;
+const MAX_OPEN: usize = 8192;
 
 /// Where the zone files of a device are, and how they are opened.
 #[pin_data]

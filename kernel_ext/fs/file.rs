@@ -316,6 +316,9 @@ pub(crate) trait FileExt {
 
     /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
     /// that this open file was not told about yet.
+    ///
+    /// An attempt to write without waiting (`IOCB_NOWAIT`) that came to nothing is not a failure: it
+    /// has been repeated, or an error returned.
     fn sync(&self) -> Result;
 
     /// Reads up to `buffer.len()` bytes from `position` on, and returns how many.
@@ -393,8 +396,16 @@ impl FileExt for File {
     }
 
     fn sync(&self) -> Result {
-        // SAFETY: The file is open.
-        to_result(unsafe { bindings::vfs_fsync(self.as_ptr(), 0) })
+        let sync = || {
+            // SAFETY: The file is open.
+            to_result(unsafe { bindings::vfs_fsync(self.as_ptr(), 0) })
+        };
+        match sync() {
+            // btrfs notes such an attempt as an error of write-back if the disk below has no room
+            // for the request at the moment. It tells that once.
+            Err(err) if err == EAGAIN => sync(),
+            result => result,
+        }
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {

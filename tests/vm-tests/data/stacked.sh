@@ -10,18 +10,19 @@
 # limit: 300
 
 LOWER=$SCRATCH/lower
+OPTIONS=
 
 # Device 1 on the file system that is mounted on LOWER: 64 requests at once, of
 # which many make up one batch.
 batches() { # options
 	local batch=(--ioengine=io_uring --iodepth=64 --iodepth_batch_submit=64 --iodepth_batch_complete_min=32)
 	add_dev -i 1 -b "$LOWER" "capacity_mb=96,zone_size_mb=4,conv_zones=4,nr_queues=2$1"
-	fio_conv "$DEV" "${batch[@]}" --size=16M --rw=randwrite --bs=4k --io_size=8M
-	fio_zones "$DEV" "${batch[@]}" --offset=16M --size=64M --rw=randwrite --bs=16k --io_size=32M
+	fio_conv "$DEV" "${batch[@]}" --size=16M --rw=randwrite --bs=4k --io_size=4M
+	fio_zones "$DEV" "${batch[@]}" --offset=16M --size=64M --rw=randwrite --bs=16k --io_size=12M
 	# Of several tasks, with writeback of the page cache beside them.
 	fio_conv "$DEV" --direct=0 --ioengine=psync --numjobs=2 --offset_increment=8M --size=8M --rw=randwrite \
-		--bs=4k --io_size=4M --fdatasync=64
-	fio_zones "$DEV" "${batch[@]}" --offset=16M --size=64M --rw=randrw --bs=4k --io_size=8M --verify=0 --norandommap=1
+		--bs=4k --io_size=2M --fdatasync=64
+	fio_zones "$DEV" "${batch[@]}" --offset=16M --size=64M --rw=randrw --bs=4k --io_size=4M --verify=0 --norandommap=1
 	remove_dev 1
 	rm -r "$LOWER/1"
 }
@@ -34,8 +35,7 @@ on() { # device mkfs...
 	mkdir -p "$LOWER"
 	mount "$device" "$LOWER"
 	defer "umount_if '$LOWER'"
-	batches ""
-	batches ,buffered_io
+	batches "$OPTIONS"
 	umount "$LOWER"
 }
 
@@ -51,8 +51,14 @@ test_on_zloop_btrfs() {
 	remove_dev 0
 }
 
+test_on_zloop_buffered() {
+	OPTIONS=,buffered_io
+	test_on_zloop_xfs
+}
+
 test_on_loop() {
 	local device
+	modprobe loop
 	truncate -s 512M "$SCRATCH/image"
 	device=$(losetup -f --show --direct-io=on -b 4096 "$SCRATCH/image")
 	defer "losetup -d $device"
@@ -74,55 +80,60 @@ test_on_zoned_null_blk() {
 	echo 1 >"$disk/zoned"
 	echo 1 >"$disk/power"
 	defer "echo 0 >$disk/power"
-	on "/dev/nullb$(<"$disk/index")" mkfs.f2fs -q -f -m
+	on /dev/stacked mkfs.f2fs -q -f -m
 }
 
 # Memory that is taken and given back as fast as it can be got, so that there is
 # none to be had without waiting, and writeback is what makes some.
 hog() {
-	python3 - <<-'PY' &
-	import mmap, os, signal, time
-	def value(name):
+	python3 - "$SCRATCH/taken" <<-'PY' &
+	import mmap, sys, time
+	def available():
 	    for line in open("/proc/meminfo"):
-	        if line.startswith(name): return int(line.split()[1]) << 10
+	        if line.startswith("MemAvailable"): return int(line.split()[1]) << 10
+	flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 	open("/proc/self/oom_score_adj", "w").write("1000")
 	while True:
 	    held = []
-	    while value("MemAvailable") > 96 << 20:
-	        piece = mmap.mmap(-1, 8 << 20)
-	        for at in range(0, 8 << 20, 4096): piece[at] = 1
-	        held.append(piece)
-	    time.sleep(0.5)
+	    while available() > 48 << 20:
+	        held.append(mmap.mmap(-1, 8 << 20, flags=flags))
+	    open(sys.argv[1], "w")
+	    time.sleep(0.2)
+	    held = held[16:]
 	PY
-	defer "kill $!"
+	defer "kill $! || true"
+	while [[ ! -e $SCRATCH/taken ]]; do
+		sleep 0.2
+	done
+}
+
+# How often a task that wanted memory had to make some.
+direct_reclaims() {
+	awk '/^allocstall|^pgscan_direct / { n += $2 } END { print n + 0 }' /proc/vmstat
 }
 
 # A file system on the device, written through the page cache, beside direct I/O.
 test_little_memory() {
-	local pids=() p
+	local pids=() p before
 	mkdir "$LOWER"
 	add_dev -i 0 capacity_mb=512,zone_size_mb=16,conv_zones=24
 	add_dev -i 1 capacity_mb=96,zone_size_mb=4,conv_zones=4,nr_queues=2
 	mkfs.xfs -q -f /dev/zloop0 >"$SCRATCH/log" 2>&1 || fail "$(cat "$SCRATCH/log")"
 	mount /dev/zloop0 "$LOWER"
 	defer "umount_if '$LOWER'"
-	# What is free at first must not do for all of it.
-	local free
 	hog
-	sleep 3
-	free=$(awk '/^allocstall/ { n += $2 } /^pgscan_direct / { n += $2 } END { print n + 0 }' /proc/vmstat)
+	before=$(direct_reclaims)
 	fio --name=files --directory="$LOWER" --numjobs=2 --nrfiles=2 --size=24M --bs=64k --rw=write --ioengine=psync \
 		--verify=crc32c --do_verify=1 --verify_fatal=1 --output="$SCRATCH/files.log" &
 	pids+=($!)
 	fio_zones /dev/zloop1 --ioengine=io_uring --iodepth=64 --iodepth_batch_submit=64 --offset=16M --size=64M \
-		--rw=randwrite --bs=16k --io_size=24M &
+		--rw=randwrite --bs=16k --io_size=16M &
 	pids+=($!)
 	for p in "${pids[@]}"; do
 		wait "$p" || fail "$(cat "$SCRATCH/files.log")"
 	done
 	sync
-	assert_ne "$(awk '/^allocstall/ { n += $2 } /^pgscan_direct / { n += $2 } END { print n + 0 }' /proc/vmstat)" "$free" \
-		"direct reclaims"
+	assert_ne "$(direct_reclaims)" "$before" "direct reclaims"
 	umount "$LOWER"
 	xfs_repair -n /dev/zloop0 >"$SCRATCH/log" 2>&1 || fail "$(cat "$SCRATCH/log")"
 	remove_dev 1

@@ -133,7 +133,7 @@ impl Common {
         let nr_slots = geometry.nr_seq_zones() as usize;
         let limits = Limits {
             max_open: options.max_open_zones,
-            max_active: None,
+            max_active: options.max_active_zones,
         };
         let slots = KVVec::from_elem(Slot::default(), nr_slots, GFP_KERNEL)?;
         let open_zones = OpenZones::new(slots, limits).ok_or(EINVAL)?;
@@ -319,7 +319,7 @@ impl Device {
             },
             dma_alignment: self.common.alignment.memory_mask.max(SECTOR_SIZE - 1),
             max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
-            max_active_zones: 0,
+            max_active_zones: options.max_active_zones.map_or(0, |max| max.get()),
         };
         let work_queue = match options.io {
             IoMode::Direct => OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,

@@ -65,6 +65,8 @@ const MIN_ID_MAGNITUDE: u32 = i32::MIN.unsigned_abs();
 const ID: &str = "id";
 /// Name of the option for [`AddOptions::max_open_zones`].
 const MAX_OPEN_ZONES: &str = "max_open_zones";
+/// Name of the option for [`AddOptions::max_active_zones`].
+const MAX_ACTIVE_ZONES: &str = "max_active_zones";
 /// Name of the option for [`FileCreation::AtFirstUse`].
 const LAZY_FILES: &str = "lazy_files";
 
@@ -88,8 +90,12 @@ pub(crate) struct AddOptions<'a> {
     /// Zones and their sizes.
     pub(crate) geometry: Geometry,
     /// How many sequential zones can be open at once, at most
-    /// [`nr_seq_zones`](Geometry::nr_seq_zones); `None` is as many as there are.
+    /// [`nr_seq_zones`](Geometry::nr_seq_zones); `None` is as many as there are. No more than
+    /// [`max_active_zones`](Self::max_active_zones), since open zones are active.
     pub(crate) max_open_zones: Option<NonZeroU32>,
+    /// How many sequential zones can be open or closed at once, at most
+    /// [`nr_seq_zones`](Geometry::nr_seq_zones); `None` is as many as there are.
+    pub(crate) max_active_zones: Option<NonZeroU32>,
     /// Path of the directory that holds the device's directory, which is named after its `id`.
     /// Neither empty nor with a NUL; may be relative.
     pub(crate) base_dir: &'a [u8],
@@ -296,7 +302,7 @@ const POSITIVE: Allowed = Allowed::Range {
 };
 
 /// All options: those of the C driver in the order of [`SYNTAX`], then our own.
-pub(crate) static OPTIONS: [Opt; 14] = [
+pub(crate) static OPTIONS: [Opt; 15] = [
     Opt {
         name: ID,
         meaning: "the number of the device",
@@ -384,6 +390,12 @@ pub(crate) static OPTIONS: [Opt; 14] = [
         value: Value::Number(ANY, |draft, zones| draft.max_open_zones = zones),
     },
     Opt {
+        name: MAX_ACTIVE_ZONES,
+        meaning: "how many sequential zones can be open or closed at once, 0 for any number",
+        group: Group::Manner,
+        value: Value::Number(ANY, |draft, zones| draft.max_active_zones = zones),
+    },
+    Opt {
         name: LAZY_FILES,
         meaning: "make the files of sequential zones when they are first written",
         group: Group::Files,
@@ -416,6 +428,7 @@ struct Draft<'a> {
     native_append: Append,
     write_cache: WriteCache,
     max_open_zones: u32,
+    max_active_zones: u32,
     creation: FileCreation,
 }
 
@@ -436,6 +449,7 @@ impl<'a> Draft<'a> {
             native_append: Append::Native,
             write_cache: WriteCache::Keep,
             max_open_zones: 0,
+            max_active_zones: 0,
             creation: FileCreation::AtAdd,
         };
         let spaces = up_to(list, |byte| !is_space(byte)).len();
@@ -502,16 +516,23 @@ impl<'a> Draft<'a> {
         .map_err(refused)?;
         let geometry = Geometry::new(shape).map_err(refused)?;
 
+        let up_to = |max| Allowed::Range { min: 0, max };
+        let nr_seq_zones = geometry.nr_seq_zones();
+        let all_zones = "no more than the sequential zones of the device";
         Refused::unless(
-            MAX_OPEN_ZONES,
-            self.max_open_zones,
-            Allowed::Range {
-                min: 0,
-                max: geometry.nr_seq_zones(),
-            },
-            "no more than the sequential zones of the device",
+            MAX_ACTIVE_ZONES,
+            self.max_active_zones,
+            up_to(nr_seq_zones),
+            all_zones,
         )
         .map_err(refused)?;
+        let max_active_zones = NonZeroU32::new(self.max_active_zones);
+        let (most_open, why) = match max_active_zones {
+            Some(max) => (max.get(), "no more than max_active_zones"),
+            None => (nr_seq_zones, all_zones),
+        };
+        Refused::unless(MAX_OPEN_ZONES, self.max_open_zones, up_to(most_open), why)
+            .map_err(refused)?;
 
         Ok(AddOptions {
             id: match self.id {
@@ -519,7 +540,8 @@ impl<'a> Draft<'a> {
                 Some(Id::FirstFree) | None => None,
             },
             geometry,
-            max_open_zones: NonZeroU32::new(self.max_open_zones),
+            max_open_zones: NonZeroU32::new(self.max_open_zones).or(max_active_zones),
+            max_active_zones,
             base_dir: self.base_dir,
             nr_queues: self.nr_queues.unwrap_or(NonZeroU32::MIN),
             queue_depth: self
@@ -821,6 +843,7 @@ mod tests {
             id: None,
             geometry: Geometry::new(Shape::default())?,
             max_open_zones: None,
+            max_active_zones: None,
             base_dir: b"/var/local/zloop",
             nr_queues: NonZeroU32::MIN,
             queue_depth: DEFAULT_QUEUE_DEPTH,
@@ -895,7 +918,7 @@ mod tests {
     fn everything_at_once() -> Result<(), Refused> {
         let text = b"add id=7,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63,conv_zones=2,\
             max_open_zones=14,base_dir=/tmp/a b=c%s,nr_queues=4,queue_depth=32,buffered_io,\
-            zone_append=1,ordered_zone_append,discard_write_cache,lazy_files\n";
+            zone_append=1,ordered_zone_append,discard_write_cache,max_active_zones=20,lazy_files\n";
         let expected = AddOptions {
             id: Some(7),
             geometry: Geometry::new(Shape {
@@ -905,6 +928,7 @@ mod tests {
                 conv_zones: 2,
             })?,
             max_open_zones: NonZeroU32::new(14),
+            max_active_zones: NonZeroU32::new(20),
             base_dir: b"/tmp/a b=c%s",
             nr_queues: NonZeroU32::MIN.saturating_add(3),
             queue_depth: NonZeroU32::MIN.saturating_add(31),
@@ -935,7 +959,8 @@ mod tests {
             "add id=1, buffered_io",
             "unknown option \" buffered_io\": add takes id, capacity_mb, zone_size_mb, \
              zone_capacity_mb, conv_zones, base_dir, nr_queues, queue_depth, buffered_io, \
-             zone_append, ordered_zone_append, discard_write_cache, max_open_zones, lazy_files",
+             zone_append, ordered_zone_append, discard_write_cache, max_open_zones, \
+             max_active_zones, lazy_files",
         ));
         assert!(invalid(
             "add conv_zones=1 \n",
@@ -1196,6 +1221,37 @@ mod tests {
             "add max_open_zones=-1",
             "max_open_zones=\"-1\": not a number, must be from 0 to 4294967295 \
              (how many sequential zones can be open at once, 0 for any number)",
+        ));
+    }
+
+    #[test]
+    fn active_zones() {
+        let limits = |text, open, active| {
+            adds(text, |o| {
+                o.max_open_zones == NonZeroU32::new(open)
+                    && o.max_active_zones == NonZeroU32::new(active)
+            })
+        };
+        assert!(limits("add max_active_zones=0", 0, 0));
+        assert!(limits("add max_active_zones=0,max_open_zones=3", 3, 0));
+        assert!(limits("add max_open_zones=14,max_active_zones=14", 14, 14));
+        assert!(limits("add max_active_zones=56,max_open_zones=1", 1, 56));
+        // What is open is active.
+        assert!(limits("add max_active_zones=14", 14, 14));
+        assert!(limits("add max_active_zones=14,max_open_zones=0", 14, 14));
+        assert!(invalid(
+            "add max_active_zones=57",
+            "max_active_zones=57: must be from 0 to 56, \
+             no more than the sequential zones of the device",
+        ));
+        assert!(invalid(
+            "add max_open_zones=15,max_active_zones=14",
+            "max_open_zones=15: must be from 0 to 14, no more than max_active_zones",
+        ));
+        assert!(invalid(
+            "add max_active_zones=x",
+            "max_active_zones=\"x\": not a number, must be from 0 to 4294967295 \
+             (how many sequential zones can be open or closed at once, 0 for any number)",
         ));
     }
 

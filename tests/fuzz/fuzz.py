@@ -41,7 +41,7 @@ U32 = 2**32 - 1
 PAGE = 4096
 
 NUMBERS = [b"capacity_mb", b"zone_size_mb", b"zone_capacity_mb", b"conv_zones", b"nr_queues", b"queue_depth",
-           b"zone_append", b"max_open_zones"]
+           b"zone_append", b"max_open_zones", b"max_active_zones"]
 FLAGS = [b"buffered_io", b"ordered_zone_append", b"discard_write_cache"]
 
 
@@ -106,7 +106,7 @@ def parse(text):
             got[key] = value
         elif key in NUMBERS:
             n = number(value)
-            least = 0 if key in (b"conv_zones", b"zone_append", b"max_open_zones") else 1
+            least = 0 if key in (b"conv_zones", b"zone_append", b"max_open_zones", b"max_active_zones") else 1
             if n < least or key == b"zone_append" and n > 1:
                 raise Refused(errno.EINVAL)
             if key == b"zone_size_mb" and (n > 16384 or n & (n - 1)):
@@ -131,8 +131,12 @@ def parse(text):
         raise Refused(errno.EINVAL)
     if got.setdefault(b"conv_zones", 8) >= zones:
         raise Refused(errno.EINVAL)
-    if got.setdefault(b"max_open_zones", 0) > zones - got[b"conv_zones"]:
+    active = got.setdefault(b"max_active_zones", 0)
+    if active > zones - got[b"conv_zones"]:
         raise Refused(errno.EINVAL)
+    if got.setdefault(b"max_open_zones", 0) > (active or zones - got[b"conv_zones"]):
+        raise Refused(errno.EINVAL)
+    got[b"max_open_zones"] = got[b"max_open_zones"] or active
     return "add", got
 
 
@@ -231,7 +235,8 @@ class World:
         queue = f"/sys/block/zloop{i}/queue/"
         # A device is there as it was asked for.
         for name, want in (("chunk_sectors", o[b"zone_size_mb"] * 2048), ("nr_zones", o["zones"]),
-                           ("max_open_zones", o[b"max_open_zones"] if o[b"max_open_zones"] < o["zones"] - o[b"conv_zones"] else 0)):
+                           *((name.decode(), o[name] if o[name] < o["zones"] - o[b"conv_zones"] else 0)
+                             for name in (b"max_open_zones", b"max_active_zones"))):
             with open(queue + name, encoding="ascii") as f:
                 got = int(f.read())
             check(got == want, f"{name} is {got}, want {want}")
@@ -319,6 +324,8 @@ def cheap(r):
         o.append(b"zone_capacity_mb=%d" % r.randrange(1, size + 1))
     if r.random() < 0.3:
         o.append(b"max_open_zones=%d" % r.randrange(0, zones - conv + 1))
+    if r.random() < 0.3:
+        o.append(b"max_active_zones=%d" % r.randrange(0, zones - conv + 1))
     if r.random() < 0.3:
         o.append(b"queue_depth=%d" % r.choice([1, 2, 64]))
     for flag in FLAGS:

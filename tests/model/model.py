@@ -220,10 +220,16 @@ class Device:
         self.discard = rnd.random() < 0.25
         self.emulated = rnd.random() < 0.15
         # A limit that is none is one, too.
-        self.rules = Rules(self.cap, rnd.choice((0, 1, 2, 2, 3, self.nr_seq)), 0, self.nr_conv)
+        max_open, max_active = rnd.choice((0, 1, 2, 2, 3, self.nr_seq)), 0
+        if self.driver != "c" and rnd.random() < 0.4:
+            max_active = rnd.randrange(max(max_open, 1), self.nr_seq + 1)
+            # What is open is active.
+            max_open = max_open or max_active
+        self.rules = Rules(self.cap, max_open, max_active, self.nr_conv)
         self.options = ",".join(
             [f"capacity_mb={self.nr * self.mib}", f"zone_size_mb={self.mib}", "zone_capacity_mb=1"]
             + [f"conv_zones={self.nr_conv}", f"max_open_zones={self.rules.max_open}"]
+            + [f"max_active_zones={max_active}"] * (max_active > 0)
             + [f"nr_queues={rnd.choice((1, 2))}", f"queue_depth={rnd.choice((2, 16, 128))}"]
             + ["buffered_io"] * (rnd.random() < 0.25)
             + ["ordered_zone_append"] * (rnd.random() < 0.3)
@@ -237,10 +243,11 @@ class Device:
         self.present = True
         self.dev = Dev("/dev/zloop0")
         self.requests = [Requests("/dev/zloop0") for _ in range(4)]
-        with open("/sys/block/zloop0/queue/max_open_zones") as f:
-            limit = self.rules.max_open if self.rules.max_open < self.nr_seq else 0
-            if int(f.read()) != limit:
-                raise Differs(f"max_open_zones of sysfs is not {limit}")
+        for name, limit in ("max_open_zones", self.rules.max_open), ("max_active_zones", self.rules.max_active):
+            with open(f"/sys/block/zloop0/queue/{name}") as f:
+                limit = limit if limit < self.nr_seq else 0
+                if int(f.read()) != limit:
+                    raise Differs(f"{name} of sysfs is not {limit}")
 
     def remove(self):
         if not self.present:

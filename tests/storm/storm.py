@@ -192,7 +192,7 @@ class Crew:
 
 
 IDS = 5
-MANNERS = ["", ",buffered_io", ",max_open_zones=3", ",nr_queues=2", ",discard_write_cache", ",zone_append=0"]
+MANNERS = ["", ",buffered_io", ",max_open_zones=3", ",max_open_zones=3,max_active_zones=4", ",nr_queues=2", ",discard_write_cache", ",zone_append=0"]
 
 
 def shape(i):

@@ -73,7 +73,7 @@ test_unknown_option() {
 test_numbers() {
 	setup
 	local o n
-	for o in capacity_mb zone_size_mb zone_capacity_mb conv_zones max_open_zones nr_queues queue_depth zone_append; do
+	for o in capacity_mb zone_size_mb zone_capacity_mb conv_zones max_open_zones max_active_zones nr_queues queue_depth zone_append; do
 		for n in "" x 1x 0x 1k 1.5 " 1" "1 " +1 -1 4294967296 99999999999999999999 0x100000000 -4294967297; do
 			bad EINVAL "$SMALL,$o=$n"
 		done
@@ -111,6 +111,8 @@ test_ranges() {
 	bad EINVAL capacity_mb=8,zone_size_mb=1				# the default of 8 conventional ones
 	bad EINVAL "$SMALL,max_open_zones=16"
 	bad EINVAL "$SMALL,max_open_zones=4294967295"
+	bad EINVAL "$SMALL,max_active_zones=16"
+	bad EINVAL "$SMALL,max_active_zones=3,max_open_zones=4"
 	bad EINVAL "$SMALL,nr_queues=0"
 	bad EINVAL "$SMALL,queue_depth=0"
 	bad EINVAL "$SMALL,zone_append=2"
@@ -222,6 +224,8 @@ test_one_log_line() {
 	says capacity_mb=16,zone_size_mb=4,zone_capacity_mb=5,conv_zones=1 zone_capacity_mb '\b5\b' '\b4\b'
 	says capacity_mb=16,zone_size_mb=1,conv_zones=16 conv_zones '\b16\b' '\b15\b'
 	says "$SMALL,max_open_zones=16" max_open_zones '\b16\b' '\b15\b'
+	says "$SMALL,max_active_zones=16" max_active_zones '\b16\b' '\b15\b'
+	says "$SMALL,max_active_zones=3,max_open_zones=4" max_open_zones '\b4\b' '\b3\b' max_active_zones
 	says capacity_mb=8,zone_size_mb=1 conv_zones '\b8\b'
 	says capacity_mb=4294967295,zone_size_mb=1,conv_zones=1 'capacity_mb|zones'
 	unharmed

@@ -177,7 +177,7 @@ test_other_options_may_change() {
 	setup
 	local o
 	for o in max_open_zones=4 nr_queues=2 queue_depth=7 buffered_io zone_append=0 \
-		ordered_zone_append discard_write_cache max_open_zones=0; do
+		ordered_zone_append discard_write_cache max_open_zones=0 max_active_zones=4; do
 		works "$GEOMETRY,$o"
 	done
 }

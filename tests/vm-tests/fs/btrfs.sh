@@ -56,3 +56,10 @@ test_ordered_append() {
 test_compressed_on_several_queues() {
 	run ,nr_queues=2,buffered_io noatime,compress=lzo
 }
+
+# As ZNS drives are: btrfs finishes block groups to stay within the limit.
+test_active_limit() {
+	run ,max_open_zones=14,max_active_zones=14 noatime
+	# The kernel had no request to refuse.
+	refuse grep -q 'too many' <(log)
+}

@@ -59,8 +59,9 @@ test_internal_ordered_append() {
 	internal ,ordered_zone_append
 }
 
-test_realtime_device() {
-	local options=capacity_mb=1024,zone_size_mb=16,zone_capacity_mb=15,conv_zones=0,max_open_zones=14 data
+# realtime_device LIMITS
+realtime_device() {
+	local options=capacity_mb=1024,zone_size_mb=16,zone_capacity_mb=15,conv_zones=0,$1 data
 	mkdir -p "$MNT"
 	modprobe loop
 	truncate -s 400M "$SCRATCH/data.img"
@@ -78,4 +79,13 @@ test_realtime_device() {
 	verify
 	umount "$MNT"
 	remove_dev
+}
+
+test_realtime_device() {
+	realtime_device max_open_zones=14
+}
+
+# As ZNS drives are: what is active can be open, and no more.
+test_realtime_device_with_active_limit() {
+	realtime_device max_open_zones=14,max_active_zones=14
 }

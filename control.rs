@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/zloop-control`: adding and removing devices.
+//! `/dev/zloop-control`: adding and removing devices, and what is done to them meanwhile.
 //!
 //! The registry knows which device numbers are in use. A number is taken before a device is made
 //! and given up after it has been removed; in between the registry is not locked, since both can
@@ -11,6 +11,7 @@
 //! with the credentials and in the mount namespace of the task that writes it.
 
 use crate::{
+    declaration::Declaration,
     device::{
         Device,
         Zloop, //
@@ -85,12 +86,17 @@ struct Entry {
     state: State,
 }
 
+/// A device that is there, and its disk.
+type LiveDevice = (Disk<Zloop>, Arc<Device>);
+
 /// What a device number is used for.
 enum State {
     /// A device is being made.
     Adding,
     /// A device is there.
     Live(Disk<Zloop>, Arc<Device>),
+    /// A command changes a device.
+    Changing,
     /// A device is being removed.
     Removing,
 }
@@ -108,6 +114,7 @@ impl Registry {
         match Command::parse(text) {
             Ok(Command::Add(options)) => self.add(&options),
             Ok(Command::Remove { id }) => self.remove(id),
+            Ok(Command::Declare { id, declaration }) => self.declare(id, &declaration),
             Err(err) => {
                 let errno = match err.errno() {
                     Errno::Inval => EINVAL,
@@ -146,25 +153,28 @@ impl Registry {
         Ok(())
     }
 
+    /// Declares zones to have failed or to be good, and has the block layer know.
+    fn declare(&self, id: u32, declaration: &Declaration) -> Result {
+        let (disk, device) = self
+            .take_device(id, State::Changing)
+            .map_err(|(why, errno)| {
+                refuse!(id, "{}: {why}", Shown(declaration));
+                errno
+            })?;
+        let declared = device.declare(declaration);
+        let result = declared.and_then(|()| {
+            disk.revalidate_zones().inspect_err(|err| {
+                refuse!(id, "the block layer can't look at the zones again: {err:?}");
+            })
+        });
+        self.set_state(id, State::Live(disk, device));
+        result?;
+        pr_info!("zloop{id}: {}\n", Shown(declaration));
+        Ok(())
+    }
+
     fn remove(&self, id: u32) -> Result {
-        let live = {
-            let mut devices = self.devices.lock();
-            match devices.iter_mut().find(|entry| entry.id == id) {
-                Some(Entry { state, .. }) => match replace(state, State::Removing) {
-                    State::Live(disk, device) => Ok((disk, device)),
-                    other => {
-                        // The errnos are the C driver's.
-                        let busy = match other {
-                            State::Adding => ("is being added", ENODEV),
-                            _ => ("is being removed", EINVAL),
-                        };
-                        *state = other;
-                        Err(busy)
-                    }
-                },
-                None => Err(("no such device", ENODEV)),
-            }
-        };
+        let live = self.take_device(id, State::Removing);
         let (disk, device) = live.map_err(|(why, errno)| {
             refuse!(id, "can't be removed: {why}");
             errno
@@ -182,6 +192,28 @@ impl Registry {
         pr_info!("zloop{id}: removed\n");
         self.give_up_id(id);
         Ok(())
+    }
+
+    /// Takes a device out of the registry, where its number is in `state` from then on. If it
+    /// isn't there, returns why not.
+    fn take_device(&self, id: u32, next: State) -> Result<LiveDevice, (&'static str, Error)> {
+        let mut devices = self.devices.lock();
+        let Some(Entry { state, .. }) = devices.iter_mut().find(|entry| entry.id == id) else {
+            return Err(("no such device", ENODEV));
+        };
+        match replace(state, next) {
+            State::Live(disk, device) => Ok((disk, device)),
+            other => {
+                // The first two errnos are the C driver's.
+                let why = match other {
+                    State::Adding => ("is being added", ENODEV),
+                    State::Changing => ("is busy with another command", EBUSY),
+                    _ => ("is being removed", EINVAL),
+                };
+                *state = other;
+                Err(why)
+            }
+        }
     }
 
     /// Takes a number for a new device: the one that is wanted, or the first one that is free.

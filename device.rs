@@ -254,6 +254,9 @@ pub(crate) struct Device {
     /// Held during a flush. The next one must not end before it: it relies on its work.
     #[pin]
     flushing: Mutex<Helpers>,
+    /// Held while zones are declared failed or good and that is recorded.
+    #[pin]
+    pub(crate) declaring: Mutex<()>,
 }
 
 impl Device {
@@ -299,9 +302,11 @@ impl Device {
                 zones <- zones,
                 write_cache: options.write_cache,
                 flushing <- new_mutex!(helpers, "zloop_flushing"),
+                declaring <- new_mutex!((), "zloop_declaring"),
             }),
             GFP_KERNEL,
         )?;
+        device.restore_declared()?;
         Ok((device, directory))
     }
 
@@ -510,6 +515,9 @@ impl Operations for Zloop {
         let zone = zone.map_err(|_| Status::RESOURCE)?;
         let request = request.start();
         match (command, zone) {
+            (Command::Read, Zone::Sequential(zone)) if zone.is_declared_offline() => {
+                zone.refuse_read(request);
+            }
             (Command::Read, zone) => transfer_now(&zone, request, Direction::Read),
             (Command::Write, zone @ Zone::Conventional(_)) => {
                 transfer_now(&zone, request, Direction::Write);
@@ -537,7 +545,11 @@ impl Operations for Zloop {
         };
         let end = first.saturating_add(nr).min(geometry.nr_zones());
         for number in first..end {
-            report.push(device.report_zone(number, queue))?;
+            let zone = device.report_zone(number, queue);
+            report.push(zone)?;
+            if device.declared(number).is_some() {
+                report.latch(&zone);
+            }
         }
         Ok(())
     }

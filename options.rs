@@ -10,6 +10,14 @@
 //! remove id=0
 //! ```
 //!
+//! Not the C driver's are those that declare zones to have failed, or to be good again:
+//!
+//! ```text
+//! zone_readonly id=0,zones=3-5
+//! zone_offline id=0,zones=9
+//! zone_good id=0,zones=3-9
+//! ```
+//!
 //! A command's name comes first, and ends where the text ends or at white space or a comma. White
 //! space after it is skipped. What follows is a list of options, separated by commas or newlines:
 //! there may be any number of separators, so the newline that `echo` adds means nothing. There is
@@ -20,6 +28,7 @@
 //!
 //! - A number is decimal, leading zeros or not, or hexadecimal after `0x`. There are no signs.
 //! - An `id` may be negative, which means the first free one. A leading `0` makes it octal.
+//! - Zones are a number, or the first one, `-` and the last one.
 //! - A path is anything that contains no separator, and is taken as it is.
 //!
 //! Numbers differ from the C driver in that it takes no hexadecimal ones but for `id`, no leading
@@ -32,6 +41,10 @@
 use core::fmt;
 use core::num::NonZeroU32;
 
+use crate::declaration::{
+    Declaration,
+    ZoneRange, //
+};
 use crate::geometry::{
     self,
     Allowed,
@@ -39,6 +52,7 @@ use crate::geometry::{
     Refused,
     Shape, //
 };
+use crate::zone::Failure;
 
 /// What a read of the control device gives: byte for byte the C driver's text, without the options
 /// that it doesn't have.
@@ -61,8 +75,10 @@ const MAX_ID: u32 = i32::MAX as u32;
 /// The smallest `id`, without its sign.
 const MIN_ID_MAGNITUDE: u32 = i32::MIN.unsigned_abs();
 
-/// Name of the option that both commands have.
+/// Name of the option that all commands have.
 const ID: &str = "id";
+/// Name of the option for [`Declaration::zones`].
+const ZONES: &str = "zones";
 /// Name of the option for [`AddOptions::max_open_zones`].
 const MAX_OPEN_ZONES: &str = "max_open_zones";
 /// Name of the option for [`AddOptions::max_active_zones`].
@@ -80,6 +96,8 @@ pub(crate) enum Command<'a> {
     Add(AddOptions<'a>),
     /// Remove the device with this `id`.
     Remove { id: u32 },
+    /// Declare zones of the device with this `id` to have failed, or to be good.
+    Declare { id: u32, declaration: Declaration },
 }
 
 /// What `add` asks for, defaults filled in. Paths are parts of the command's text.
@@ -164,10 +182,18 @@ impl<'a> Command<'a> {
         match name {
             b"add" => Draft::read(options, Scope::Add)?.add().map(Self::Add),
             b"remove" => {
-                let id = Draft::read(options, Scope::Remove)?.remove()?;
+                let id = Draft::read(options, Scope::Remove)?.device(Scope::Remove)?;
                 Ok(Self::Remove { id })
             }
-            _ => Err(Error::UnknownCommand(name)),
+            _ => {
+                let failure = Declaration::failure(name).ok_or(Error::UnknownCommand(name))?;
+                let scope = Scope::Declare(failure);
+                let draft = Draft::read(options, scope)?;
+                Ok(Self::Declare {
+                    declaration: draft.declaration(failure, scope)?,
+                    id: draft.device(scope)?,
+                })
+            }
         }
     }
 }
@@ -205,6 +231,22 @@ impl fmt::Display for Record {
     }
 }
 
+/// Reads what is recorded in a device's directory of zones that are declared to have failed: as a
+/// [`Declaration`] is written, each on a line of its own.
+pub(crate) fn recorded_declarations(
+    text: &[u8],
+) -> impl Iterator<Item = Result<Declaration, Error<'_>>> {
+    text.split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let name = up_to(line, is_space);
+            let failure = Declaration::failure(name).ok_or(Error::UnknownCommand(name))?;
+            let options = line.get(name.len()..).unwrap_or_default();
+            let scope = Scope::RecordedDeclaration(failure);
+            Draft::read(options, scope)?.declaration(failure, scope)
+        })
+}
+
 /// One option of the language.
 pub(crate) struct Opt {
     /// What it is called, without `=`.
@@ -225,6 +267,8 @@ impl fmt::Debug for Opt {
 enum Value {
     /// A device's number.
     Id(fn(&mut Draft<'_>, Id)),
+    /// Zones in a row.
+    Zones(fn(&mut Draft<'_>, ZoneRange)),
     /// One of these numbers.
     Number(Allowed, fn(&mut Draft<'_>, u32)),
     /// A path.
@@ -238,6 +282,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(_) => write!(f, "from 0 to {MAX_ID}, or negative for the first free one"),
+            Self::Zones(_) => f.write_str("a zone's number, or the first one, - and the last one"),
             Self::Number(allowed, _) => allowed.fmt(f),
             Self::Path(_) => f.write_str("a path"),
             Self::Nothing(_) => f.write_str("without a value"),
@@ -250,6 +295,8 @@ impl fmt::Display for Value {
 enum Group {
     /// Which device is meant.
     Identity,
+    /// Which zones are meant.
+    Zones,
     /// What the device is from the day it was made.
     Geometry,
     /// What its directory looks like. A later `add` may change it.
@@ -267,13 +314,19 @@ pub(crate) enum Scope {
     Remove,
     /// In the record beside the zone files.
     Record,
+    /// In a command that declares zones to have failed so, or to be good.
+    Declare(Option<Failure>),
+    /// In the record of what was declared.
+    RecordedDeclaration(Option<Failure>),
 }
 
 impl Scope {
     /// Whether `option` can be used here.
     fn takes(self, option: &Opt) -> bool {
         match self {
-            Self::Add => true,
+            Self::Add => !matches!(option.group, Group::Zones),
+            Self::Declare(_) => matches!(option.group, Group::Identity | Group::Zones),
+            Self::RecordedDeclaration(_) => matches!(option.group, Group::Zones),
             Self::Remove => matches!(option.group, Group::Identity),
             Self::Record => matches!(option.group, Group::Geometry | Group::Files),
         }
@@ -286,6 +339,9 @@ impl fmt::Display for Scope {
             Self::Add => "add",
             Self::Remove => "remove",
             Self::Record => "the record of the geometry",
+            Self::Declare(failure) | Self::RecordedDeclaration(failure) => {
+                Declaration::command(*failure)
+            }
         })
     }
 }
@@ -302,7 +358,7 @@ const POSITIVE: Allowed = Allowed::Range {
 };
 
 /// All options: those of the C driver in the order of [`SYNTAX`], then our own.
-pub(crate) static OPTIONS: [Opt; 15] = [
+pub(crate) static OPTIONS: [Opt; 16] = [
     Opt {
         name: ID,
         meaning: "the number of the device",
@@ -401,6 +457,12 @@ pub(crate) static OPTIONS: [Opt; 15] = [
         group: Group::Files,
         value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
     },
+    Opt {
+        name: ZONES,
+        meaning: "which zones",
+        group: Group::Zones,
+        value: Value::Zones(|draft, zones| draft.zones = Some(zones)),
+    },
 ];
 
 /// A device's number as it is written.
@@ -415,6 +477,7 @@ enum Id {
 /// The options that were read so far, each valid by itself.
 struct Draft<'a> {
     id: Option<Id>,
+    zones: Option<ZoneRange>,
     capacity_mb: Option<u32>,
     zone_size_mb: Option<u32>,
     zone_capacity_mb: Option<u32>,
@@ -437,6 +500,7 @@ impl<'a> Draft<'a> {
     fn read(list: &'a [u8], scope: Scope) -> Result<Self, Error<'a>> {
         let mut draft = Self {
             id: None,
+            zones: None,
             capacity_mb: None,
             zone_size_mb: None,
             zone_capacity_mb: None,
@@ -487,6 +551,7 @@ impl<'a> Draft<'a> {
             (Value::Nothing(_), Some(given)) => return Err(Error::Unwanted { option, given }),
             (_, None | Some([])) => return Err(Error::Empty(option)),
             (Value::Id(set), Some(given)) => set(self, id(given).map_err(bad(given))?),
+            (Value::Zones(set), Some(given)) => set(self, zones(given).map_err(bad(given))?),
             (Value::Number(allowed, set), Some(given)) => {
                 let number = number(given).map_err(bad(given))?;
                 if !allowed.contains(number) {
@@ -558,16 +623,24 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// What the options mean to `remove`.
-    fn remove(self) -> Result<u32, Error<'a>> {
+    /// The device that is meant, which must be there.
+    fn device(&self, scope: Scope) -> Result<u32, Error<'a>> {
         match self.id {
             Some(Id::Number(id)) => Ok(id),
             Some(Id::FirstFree) => Err(Error::NoSuchDevice),
-            None => Err(Error::Missing {
-                option: ID,
-                scope: Scope::Remove,
-            }),
+            None => Err(Error::Missing { option: ID, scope }),
         }
+    }
+
+    /// The zones that are meant, declared to have failed so.
+    fn declaration(
+        &self,
+        failure: Option<Failure>,
+        scope: Scope,
+    ) -> Result<Declaration, Error<'a>> {
+        let option = ZONES;
+        let zones = self.zones.ok_or(Error::Missing { option, scope })?;
+        Ok(Declaration { zones, failure })
     }
 
     /// What the options mean in a device's directory.
@@ -649,7 +722,7 @@ pub(crate) enum Error<'a> {
     Refused { refused: Refused, origin: Origin },
     /// An option is not there that must be.
     Missing { option: &'static str, scope: Scope },
-    /// `remove` was given a negative `id`.
+    /// A negative `id` was given where that means no device.
     NoSuchDevice,
 }
 
@@ -694,7 +767,8 @@ impl fmt::Display for Error<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownCommand(name) => {
-                write!(f, "unknown command {}: must be add or remove", Quoted(name))
+                write!(f, "unknown command {}: must be add, remove, ", Quoted(name))?;
+                f.write_str("zone_readonly, zone_offline or zone_good")
             }
             Self::UnknownOption { name, scope } => {
                 let name = Quoted(name);
@@ -811,6 +885,14 @@ fn number(text: &[u8]) -> Result<u32, Fault> {
         [b'0', b'x' | b'X', digits @ ..] => magnitude(digits, 16),
         digits => magnitude(digits, 10),
     }
+}
+
+/// Reads a range of zones.
+fn zones(text: &[u8]) -> Result<ZoneRange, Fault> {
+    let first = up_to(text, |byte| byte == b'-');
+    let last = text.get(first.len()..).and_then(|rest| rest.get(1..));
+    let (first, last) = (number(first)?, number(last.unwrap_or(first))?);
+    ZoneRange::new(first, last).ok_or(Fault::OutOfRange)
 }
 
 /// Reads digits of a base up to 36.
@@ -976,31 +1058,37 @@ mod tests {
 
     #[test]
     fn commands() {
-        assert!(invalid("", "unknown command \"\": must be add or remove"));
-        assert!(invalid("\n", "unknown command \"\": must be add or remove"));
+        assert!(invalid(
+            "",
+            "unknown command \"\": must be add, remove, zone_readonly, zone_offline or zone_good"
+        ));
+        assert!(invalid(
+            "\n",
+            "unknown command \"\": must be add, remove, zone_readonly, zone_offline or zone_good"
+        ));
         assert!(invalid(
             " add",
-            "unknown command \"\": must be add or remove"
+            "unknown command \"\": must be add, remove, zone_readonly, zone_offline or zone_good"
         ));
         assert!(invalid(
             "ad",
-            "unknown command \"ad\": must be add or remove"
+            "unknown command \"ad\": must be add, remove, zone_readonly, zone_offline or zone_good"
         ));
         assert!(invalid(
             "Add",
-            "unknown command \"Add\": must be add or remove"
+            "unknown command \"Add\": must be add, remove, zone_readonly, zone_offline or zone_good"
         ));
         assert!(invalid(
             "addid=0",
-            "unknown command \"addid=0\": must be add or remove"
+            "unknown command \"addid=0\": must be add, remove, zone_readonly, zone_offline or zone_good"
         ));
         assert!(invalid(
             "removeid=0\n",
-            "unknown command \"removeid=0\": must be add or remove"
+            "unknown command \"removeid=0\": must be add, remove, zone_readonly, zone_offline or zone_good"
         ));
         assert!(invalid(
             "list\n",
-            "unknown command \"list\": must be add or remove"
+            "unknown command \"list\": must be add, remove, zone_readonly, zone_offline or zone_good"
         ));
     }
 
@@ -1256,6 +1344,104 @@ mod tests {
     }
 
     #[test]
+    fn zones_that_are_declared() {
+        let declares = |text: &str, id, first, last, failure| {
+            let zones = ZoneRange::new(first, last);
+            zones.is_some_and(|zones| {
+                let declaration = Declaration { zones, failure };
+                Command::parse(text.as_bytes()).ok() == Some(Command::Declare { id, declaration })
+            })
+        };
+        let (read_only, offline) = (Some(Failure::ReadOnly), Some(Failure::Offline));
+        assert!(declares(
+            "zone_readonly id=0,zones=3-5\n",
+            0,
+            3,
+            5,
+            read_only
+        ));
+        assert!(declares("zone_offline zones=9,id=1", 1, 9, 9, offline));
+        assert!(declares("zone_good,id=1,zones=0x10-0x1f", 1, 16, 31, None));
+        assert!(declares(
+            "zone_good id=1,zones=0-4294967295",
+            1,
+            0,
+            u32::MAX,
+            None
+        ));
+        for zones in [
+            "",
+            "-",
+            "3-",
+            "-3",
+            "3-5-7",
+            "3--5",
+            "x",
+            "3-x",
+            "5-4",
+            "4294967296",
+            "3 ",
+        ] {
+            let mut text = [0; 64];
+            let parts = ["zone_readonly id=0,zones=", zones];
+            let mut len = 0;
+            for byte in parts.iter().flat_map(|part| part.bytes()) {
+                text[len] = byte;
+                len += 1;
+            }
+            let refused =
+                Command::parse(&text[..len]).is_err_and(|err| err.errno() == Errno::Inval);
+            assert!(refused);
+        }
+        assert!(invalid(
+            "zone_offline id=0,zones=5-4",
+            "zones=\"5-4\": must be a zone's number, or the first one, - and the last one \
+             (which zones)",
+        ));
+        assert!(invalid(
+            "zone_offline id=0",
+            "zones: missing, zone_offline needs it"
+        ));
+        assert!(invalid(
+            "zone_good zones=3",
+            "id: missing, zone_good needs it"
+        ));
+        assert!(Command::parse(b"zone_good id=-1,zones=3")
+            .is_err_and(|err| err.errno() == Errno::NoDev));
+        assert!(invalid(
+            "zone_good id=0,zones=3,conv_zones=1",
+            "conv_zones: not an option here, zone_good takes id, zones",
+        ));
+        assert!(invalid(
+            "remove id=0,zones=3",
+            "zones: not an option here, remove takes id",
+        ));
+    }
+
+    #[test]
+    fn record_of_declarations() {
+        let mut all = recorded_declarations(b"zone_readonly zones=3-5\n\nzone_offline zones=9\n");
+        let mut next = |expected| {
+            all.next()
+                .and_then(Result::ok)
+                .is_some_and(|declaration| says(declaration, expected))
+        };
+        assert!(next("zone_readonly zones=3-5"));
+        assert!(next("zone_offline zones=9"));
+        assert!(all.next().is_none());
+        for damaged in [
+            "zone_readonly",
+            "zone_readonly id=0,zones=3",
+            "zones=3",
+            "add",
+            "zone_offline zones=9\0",
+        ] {
+            let mut all = recorded_declarations(damaged.as_bytes());
+            assert!(all.next().is_some_and(|declaration| declaration.is_err()));
+        }
+    }
+
+    #[test]
     fn queues() {
         let queues = |text, nr| adds(text, |o| o.nr_queues.get() == nr);
         let depth = |text, depth| adds(text, |o| o.queue_depth.get() == depth);
@@ -1365,17 +1551,17 @@ mod tests {
     fn messages_are_one_printable_line() {
         assert!(invalid(
             "\x1b[2J\u{e9}\"\\",
-            "unknown command \"\\x1b[2J\\xc3\\xa9\\\"\\\\\": must be add or remove",
+            "unknown command \"\\x1b[2J\\xc3\\xa9\\\"\\\\\": must be add, remove, zone_readonly, zone_offline or zone_good",
         ));
         assert!(invalid(
             "0123456789012345678901234567890123456789012345678",
             "unknown command \"012345678901234567890123456789012345678901234567\"...: \
-             must be add or remove",
+             must be add, remove, zone_readonly, zone_offline or zone_good",
         ));
         assert!(invalid(
             "012345678901234567890123456789012345678901234567",
             "unknown command \"012345678901234567890123456789012345678901234567\": \
-             must be add or remove",
+             must be add, remove, zone_readonly, zone_offline or zone_good",
         ));
     }
 
@@ -1455,6 +1641,8 @@ mod tests {
                 Value::Number(..) => "=%u",
                 Value::Path(_) => "=%s",
                 Value::Nothing(_) => "",
+                // The C driver has no such option.
+                Value::Zones(_) => break,
             };
             rest = rest
                 .and_then(|rest| rest.strip_prefix(if nr > 0 { "," } else { "" }))

@@ -83,6 +83,7 @@ use kernel::{
             Acquire,
             Atomic,
             AtomicFlag,
+            Relaxed,
             Release, //
         },
         Arc,
@@ -107,6 +108,8 @@ pub(crate) struct SequentialZone {
     written: Atomic<u64>,
     /// Whether the mailbox's medium is known, for those who only look.
     known: AtomicFlag,
+    /// Whether the zone was declared offline, for reads.
+    offline: AtomicFlag,
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -172,6 +175,7 @@ impl SequentialZone {
                 file,
                 written: Atomic::new(written),
                 known: AtomicFlag::new(true),
+                offline: AtomicFlag::new(false),
                 state <- new_mutex!(state, "zloop_zone"),
                 mailbox <- new_spinlock_irq!(Mailbox::new(), "zloop_mailbox"),
                 work <- new_work!("zloop_zone"),
@@ -202,7 +206,7 @@ impl SequentialZone {
 
     /// From which sector of the zone on nothing but zeros can be read, if that is certain.
     pub(crate) fn reads_end_at(&self) -> Option<u64> {
-        self.known.load(Acquire).then(|| self.written())
+        (self.known.load(Acquire) && !self.is_declared_offline()).then(|| self.written())
     }
 
     /// What is below this, in sectors of the zone, can be read.
@@ -235,6 +239,41 @@ impl SequentialZone {
             condition: state.zone.condition(&set),
             write_pointer: state.zone.write_pointer().sector(),
         }
+    }
+
+    /// What the zone was declared to be.
+    pub(crate) fn declared(&self) -> Option<Failure> {
+        self.state.lock().zone.declared()
+    }
+
+    /// Declares the zone failed, or takes that back: then the next one who looks at it finds what
+    /// follows from its file.
+    pub(crate) fn declare(&self, failure: Option<Failure>) {
+        {
+            let mut state = self.state.lock();
+            let mut set = self.common.open_zones().lock();
+            match failure {
+                Some(failure) => state.zone.declare_failed(&mut set, failure),
+                None if state.zone.declared().is_none() => return,
+                None => state.zone.declare_good(&mut set),
+            }
+            drop(set);
+            self.offline
+                .store(failure == Some(Failure::Offline), Release);
+        }
+        if failure.is_none() {
+            self.set_medium(Medium::Stale);
+        }
+    }
+
+    /// Ends a read of a zone that is declared offline.
+    pub(crate) fn refuse_read(&self, request: Request<Zloop>) {
+        self.refuse(request, Refusal::InvalidCondition(Condition::Offline));
+    }
+
+    /// Whether nothing can be read, because the zone was declared offline.
+    pub(crate) fn is_declared_offline(&self) -> bool {
+        self.offline.load(Relaxed)
     }
 
     /// Posts a request. Any context.

@@ -49,6 +49,10 @@ mod command;
 #[deny(unsafe_code)]
 mod control;
 #[deny(unsafe_code)]
+mod declaration;
+#[deny(unsafe_code)]
+mod declare;
+#[deny(unsafe_code)]
 mod device;
 #[deny(unsafe_code)]
 mod geometry;

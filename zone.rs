@@ -13,7 +13,8 @@
 //! is stored nowhere:
 //!
 //! ```text
-//!   health           read-only or offline            -> ReadOnly, Offline
+//!   health           read-only or offline,           -> ReadOnly, Offline
+//!                    as found or as declared
 //!   write pointer    at the capacity                 -> Full
 //!   open set         holds the zone                  -> ImplicitOpen, ExplicitOpen
 //!   write pointer    at the start / further          -> Empty / Closed
@@ -86,12 +87,21 @@ enum Health {
 }
 
 /// How a medium fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Failure {
     /// What was written can still be read.
     ReadOnly,
     /// Nothing is possible any more.
     Offline,
+}
+
+impl From<Failure> for Health {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::ReadOnly => Self::ReadOnly,
+            Failure::Offline => Self::Offline,
+        }
+    }
 }
 
 /// Why a command was not carried out. Nothing has changed.
@@ -201,7 +211,11 @@ pub(crate) struct Zone {
     /// The zone's index in the [`OpenZones`] of its device.
     index: u32,
     wp: WritePointer,
+    /// What the medium was found to be.
     health: Health,
+    /// What the medium was declared to be, whatever it is. Until that is taken back the zone can
+    /// be worse than this, but not better.
+    declared: Option<Failure>,
 }
 
 impl Zone {
@@ -213,6 +227,7 @@ impl Zone {
             index,
             wp,
             health: Health::Good,
+            declared: None,
         }
     }
 
@@ -223,7 +238,7 @@ impl Zone {
 
     /// What a report says of this zone.
     pub(crate) fn condition<S: Slots>(&self, set: &OpenZones<S>) -> Condition {
-        match (self.health, set.share(self.index)) {
+        match (self.health(), set.share(self.index)) {
             (Health::Offline, _) => Condition::Offline,
             (Health::ReadOnly, _) => Condition::ReadOnly,
             (Health::Good, _) if self.wp.is_full() => Condition::Full,
@@ -231,6 +246,15 @@ impl Zone {
             (Health::Good, Share::Explicit) => Condition::ExplicitOpen,
             (Health::Good, Share::None | Share::Active) if self.wp.is_empty() => Condition::Empty,
             (Health::Good, Share::None | Share::Active) => Condition::Closed,
+        }
+    }
+
+    /// The worse of what the medium was found and what it was declared to be.
+    fn health(&self) -> Health {
+        match (self.health, self.declared.map(Health::from)) {
+            (Health::Offline, _) | (_, Some(Health::Offline)) => Health::Offline,
+            (Health::ReadOnly, _) | (_, Some(Health::ReadOnly)) => Health::ReadOnly,
+            (Health::Good, None | Some(Health::Good)) => Health::Good,
         }
     }
 
@@ -343,11 +367,11 @@ impl Zone {
     /// Moves the write pointer to where the medium has it, after a write that failed.
     ///
     /// The zone stays open if it was; a zone without data that isn't open gives back its share. If
-    /// the medium had failed it works again.
+    /// the medium had failed it works again, unless it is declared not to.
     pub(crate) fn repair<S: Slots>(&mut self, set: &mut OpenZones<S>, wp: WritePointer) {
         self.wp = wp;
         self.health = Health::Good;
-        if wp.is_full() {
+        if wp.is_full() || self.declared.is_some() {
             set.remove(self.index);
         } else if wp.is_empty() {
             set.clear_has_data(self.index);
@@ -360,11 +384,28 @@ impl Zone {
 
     /// Notes that the medium has failed. The zone gives back its share.
     pub(crate) fn fail<S: Slots>(&mut self, set: &mut OpenZones<S>, failure: Failure) {
-        self.health = match failure {
-            Failure::ReadOnly => Health::ReadOnly,
-            Failure::Offline => Health::Offline,
-        };
+        self.health = failure.into();
         set.remove(self.index);
+    }
+
+    /// Declares that the medium has failed, though it hasn't. The zone gives back its share.
+    pub(crate) fn declare_failed<S: Slots>(&mut self, set: &mut OpenZones<S>, failure: Failure) {
+        self.declared = Some(failure);
+        set.remove(self.index);
+    }
+
+    /// Takes back what was declared. The zone is what follows from its write pointer, until
+    /// [`Self::repair`] or [`Self::fail`] say what has become of the medium.
+    pub(crate) fn declare_good<S: Slots>(&mut self, set: &mut OpenZones<S>) {
+        self.declared = None;
+        if self.health == Health::Good {
+            self.repair(set, self.wp);
+        }
+    }
+
+    /// What the medium was declared to be.
+    pub(crate) fn declared(&self) -> Option<Failure> {
+        self.declared
     }
 }
 
@@ -1317,6 +1358,65 @@ pub(crate) mod tests {
                     Ok(device.open(OTHER)?)
                 })?;
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn declared_failure_outlasts_repairs() -> Result<(), Failed> {
+        for (failure, broken) in [
+            (Failure::ReadOnly, Condition::ReadOnly),
+            (Failure::Offline, Condition::Offline),
+        ] {
+            for before in ["E", "IO0", "IO", "EO0", "EO", "C", "F", "RO", "OFF"] {
+                for found in [0, 16, CAPACITY] {
+                    case(format_args!("{before}, declared {broken}, {found}"), || {
+                        let mut device = Device::new(2, limits(1, 1))?;
+                        prepare(&mut device, before)?;
+                        let Device { zones, set, .. } = &mut device;
+                        zones[IT].declare_failed(set, failure);
+                        device.repair(IT, found)?;
+                        same(device.condition(IT), broken)?;
+                        same(device.counts(), (0, 0))?;
+                        same(device.zones[IT].declared(), Some(failure))?;
+                        device.open(OTHER)?;
+                        device.close(OTHER)?;
+                        // What is found may be worse.
+                        device.fail(IT, Failure::Offline);
+                        same(device.condition(IT), Condition::Offline)?;
+                        device.repair(IT, found)?;
+                        same(device.condition(IT), broken)?;
+                        // When it is taken back, the medium decides.
+                        let Device { zones, set, .. } = &mut device;
+                        zones[IT].declare_good(set);
+                        let (condition, active) = match found {
+                            0 => (Condition::Empty, 0),
+                            CAPACITY => (Condition::Full, 0),
+                            _ => (Condition::Closed, 1),
+                        };
+                        same(device.condition(IT), condition)?;
+                        same(device.counts(), (0, active))?;
+                        device.repair(IT, found)?;
+                        same(device.condition(IT), condition)?;
+                        same(device.counts(), (0, active))
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn write_that_was_under_way_when_the_zone_was_declared_failed() -> Result<(), Failed> {
+        for sectors in [8, CAPACITY] {
+            let mut device = Device::new(2, limits(1, 1))?;
+            device.reserve(IT, Target::WritePointer, sectors)?;
+            let Device { zones, set, .. } = &mut device;
+            zones[IT].declare_failed(set, Failure::ReadOnly);
+            device.open(OTHER)?;
+            device.written(IT);
+            assert_eq!(device.condition(IT), Condition::ReadOnly);
+            assert_eq!(device.counts(), (1, 1));
         }
         Ok(())
     }

@@ -133,6 +133,14 @@ impl ZoneFiles {
         })
     }
 
+    /// Does something with the directory, with the rights of the task that added the device; may
+    /// sleep.
+    pub(crate) fn with_directory<R>(&self, f: impl FnOnce(&Directory) -> Result<R>) -> Result<R> {
+        let directory = self.directory()?;
+        let _scope = CredentialScope::enter(&self.credential);
+        f(&directory)
+    }
+
     fn directory(&self) -> Result<Arc<Directory>> {
         self.directory.lock().clone().ok_or(EIO)
     }

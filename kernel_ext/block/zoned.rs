@@ -8,7 +8,14 @@
 use kernel::{
     bindings,
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu, //
+    },
 };
 
 /// How a zone may be written: `enum blk_zone_type`.
@@ -89,6 +96,67 @@ impl From<ReportedZone> for bindings::blk_zone {
     }
 }
 
+/// What the block layer remembers of the condition of a zone: an `enum blk_zone_cond` in a byte.
+// The kernel crate has no atomic `u8`.
+#[repr(transparent)]
+struct RememberedCondition(Atomic<i8>);
+
+impl RememberedCondition {
+    fn load(&self) -> u8 {
+        // CAST: It is a byte.
+        self.0.load(Relaxed) as u8
+    }
+
+    fn store(&self, condition: u8) {
+        // CAST: As above.
+        self.0.store(condition as i8, Relaxed);
+    }
+}
+
+/// What the block layer remembers of the condition of each zone of a disk. It is empty before the
+/// first revalidation.
+///
+/// # Safety
+///
+/// `disk` must be valid while the guard is.
+unsafe fn conditions(disk: *mut bindings::gendisk, _guard: &rcu::Guard) -> &[RememberedCondition] {
+    // SAFETY: By the safety requirement. The array may be replaced meanwhile.
+    let (array, nr_zones) = unsafe {
+        let array = (&raw const (*disk).zones_cond).read_volatile();
+        (array, (*disk).nr_zones)
+    };
+    if array.is_null() {
+        return &[];
+    }
+    // SAFETY: The array has a byte for each zone, which is the layout of the result's elements, and
+    // is there as long as the guard. Whoever uses it meanwhile reads and writes single bytes, as it
+    // is done with the result.
+    unsafe { core::slice::from_raw_parts(array.cast(), nr_zones as usize) }
+}
+
+/// Has the block layer forget which zones are read-only or offline, before a revalidation.
+///
+/// That makes what it needs to follow a zone's write pointer, and takes over for it what is
+/// remembered, although it is about to be replaced.
+///
+/// # Safety
+///
+/// `disk` must be valid.
+pub(super) unsafe fn forget_failures(disk: *mut bindings::gendisk) {
+    let guard = rcu::Guard::new();
+    // SAFETY: By the safety requirement.
+    for condition in unsafe { conditions(disk, &guard) } {
+        if matches!(
+            c_uint::from(condition.load()),
+            bindings::blk_zone_cond_BLK_ZONE_COND_READONLY
+                | bindings::blk_zone_cond_BLK_ZONE_COND_OFFLINE
+        ) {
+            // CAST: It fits a byte, by the layout of `struct blk_zone`.
+            condition.store(bindings::blk_zone_cond_BLK_ZONE_COND_ACTIVE as u8);
+        }
+    }
+}
+
 /// A report of zones that is being made: the block layer's `disk_report_zone()`.
 pub(crate) struct ZoneReport<'a> {
     disk: *mut bindings::gendisk,
@@ -129,6 +197,33 @@ impl ZoneReport<'_> {
         })?;
         self.reported = self.reported.saturating_add(1);
         Ok(())
+    }
+
+    /// Has the block layer remember that a zone is read-only or offline until all zones are
+    /// revalidated, so that reports that it makes itself show it.
+    ///
+    /// It does so at a revalidation, but forgets it if a write to the zone fails: when the next
+    /// report brings no write pointer it takes the zone for full.
+    pub(crate) fn latch(&self, zone: &ReportedZone) {
+        if !matches!(
+            zone.condition,
+            ZoneCondition::ReadOnly | ZoneCondition::Offline
+        ) {
+            return;
+        }
+        let condition = bindings::blk_zone::from(*zone).cond;
+        // SAFETY: The disk is valid, by the safety requirements of `from_raw`.
+        let zone_sectors = unsafe { (*(*self.disk).queue).limits.chunk_sectors };
+        let number = zone.start.checked_div(u64::from(zone_sectors));
+        let guard = rcu::Guard::new();
+        // SAFETY: As above.
+        let conditions = unsafe { conditions(self.disk, &guard) };
+        if let Some(remembered) = number
+            .and_then(|number| usize::try_from(number).ok())
+            .and_then(|number| conditions.get(number))
+        {
+            remembered.store(condition);
+        }
     }
 
     /// The number of zones added.

@@ -29,6 +29,7 @@ use kernel::{
     },
     prelude::*,
     sync::aref::ARef,
+    types::ScopeGuard, //
 };
 
 // `include/linux/namei.h` is not among the headers of the kernel crate's bindings. The functions
@@ -43,6 +44,17 @@ unsafe extern "C" {
         parent: *mut bindings::dentry,
         name: *mut bindings::qstr,
     ) -> *mut bindings::dentry;
+
+    /// Locks the parents of a rename and looks up what is to be renamed.
+    fn start_renaming(
+        rd: *mut bindings::renamedata,
+        lookup_flags: c_int,
+        old_last: *mut bindings::qstr,
+        new_last: *mut bindings::qstr,
+    ) -> c_int;
+
+    /// Gives back what [`start_renaming`] has taken.
+    fn end_renaming(rd: *mut bindings::renamedata);
 
     /// Looks `name` up from a directory on, and takes a reference to what it finds.
     fn vfs_path_lookup(
@@ -227,17 +239,8 @@ impl Directory {
     /// Removes a file from this directory.
     pub(crate) fn unlink(&self, name: &CStr) -> Result {
         let path = path(&self.0);
-        let bytes = name.to_bytes();
-        let mut qstr: bindings::qstr = pin_init::zeroed();
-        qstr.name = bytes.as_ptr();
-        qstr.__bindgen_anon_1.__bindgen_anon_1.len = u32::try_from(bytes.len())?;
-
-        // SAFETY: The directory is an open file.
-        to_result(unsafe { bindings::mnt_want_write_file(self.0.as_ptr()) })?;
-        let write_access = kernel::types::ScopeGuard::new(|| {
-            // SAFETY: Write access was got just now.
-            unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
-        });
+        let mut qstr = qstr(name)?;
+        let write_access = self.want_write()?;
         // SAFETY: The path of an open directory has a dentry, and `qstr` is valid for the call.
         let dentry = unsafe { start_removing_noperm((*path).dentry, &mut qstr) };
         let dentry = from_err_ptr(dentry)?;
@@ -250,6 +253,46 @@ impl Directory {
         };
         drop(write_access);
         to_result(ret)
+    }
+
+    /// Gives the file `from` of this directory the name `to`. If another one has that name, it is
+    /// gone: whoever looks for the name finds the one or the other.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT if there is no file `from`.
+    pub(crate) fn rename(&self, from: &CStr, to: &CStr) -> Result {
+        check_plain(from)?;
+        check_plain(to)?;
+        let path = path(&self.0);
+        let (mut from, mut to) = (qstr(from)?, qstr(to)?);
+        let write_access = self.want_write()?;
+        let mut rename: bindings::renamedata = pin_init::zeroed();
+        // SAFETY: The path of an open directory has a mount and a dentry.
+        unsafe {
+            rename.mnt_idmap = (*(*path).mnt).mnt_idmap;
+            rename.old_parent = (*path).dentry;
+            rename.new_parent = (*path).dentry;
+        }
+        // SAFETY: The parents are directories of a file system that may be written, the names are
+        // plain ones, and all of it is valid for the call.
+        to_result(unsafe { start_renaming(&mut rename, 0, &mut from, &mut to) })?;
+        // SAFETY: It has locked the parents and found the dentries. No delegation is broken.
+        let ret = unsafe { bindings::vfs_rename(&mut rename) };
+        // SAFETY: What was taken above is given back once.
+        unsafe { end_renaming(&mut rename) };
+        drop(write_access);
+        to_result(ret)
+    }
+
+    /// Has the file system stay writable until the result is dropped.
+    fn want_write(&self) -> Result<impl Drop + '_> {
+        // SAFETY: The directory is an open file.
+        to_result(unsafe { bindings::mnt_want_write_file(self.0.as_ptr()) })?;
+        Ok(ScopeGuard::new(|| {
+            // SAFETY: Write access was got just now.
+            unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
+        }))
     }
 
     /// Makes durable which files there are.
@@ -442,6 +485,15 @@ impl FileExt for File {
         }
         Ok(())
     }
+}
+
+/// A name as a lookup takes it, which is valid as long as the name.
+fn qstr(name: &CStr) -> Result<bindings::qstr> {
+    let bytes = name.to_bytes();
+    let mut qstr: bindings::qstr = pin_init::zeroed();
+    qstr.name = bytes.as_ptr();
+    qstr.__bindgen_anon_1.__bindgen_anon_1.len = u32::try_from(bytes.len())?;
+    Ok(qstr)
 }
 
 /// Refuses a name that leads through a directory.

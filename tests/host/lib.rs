@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "what only the driver uses is unused here")]
 #![deny(unsafe_code)]
 
+#[path = "../../declaration.rs"]
+mod declaration;
 #[path = "../../geometry.rs"]
 mod geometry;
 #[path = "../../options.rs"]

@@ -87,7 +87,8 @@ on_exit() {
 			((rc == 0)) && rc=1
 		}
 	done
-	if log | grep -E 'BUG:|WARNING:|Oops|INFO: task|general protection|RIP: |rust_kernel: panicked'; then
+	# A file system's own warnings begin with its name.
+	if log | grep -E 'BUG:|^WARNING:|Oops|INFO: task|general protection|RIP: |rust_kernel: panicked'; then
 		echo "the kernel complained: see above" >&2
 		rc=1
 	fi

@@ -11,8 +11,12 @@ use super::{
     TagSet, //
 };
 use crate::kernel_ext::{
-    block::zoned::ZoneReport,
+    block::zoned::{
+        forget_failures,
+        ZoneReport, //
+    },
     module::ModuleRef,
+    task::BlockIoScope,
     workqueue::OwnedQueue, //
 };
 use core::{
@@ -256,6 +260,33 @@ impl<T: Operations> Disk<T> {
             bindings::put_disk(disk.0.as_ptr());
         }
         Ok(())
+    }
+
+    /// Has the block layer look at all zones again, after something that is not the end of a
+    /// request has changed their condition; may sleep.
+    ///
+    /// What it remembers of a zone it takes from a report, and then only from the requests that
+    /// end. So that nothing falls in between, requests wait until all is known: those under way
+    /// are waited for. The caller must hold nothing that they need.
+    pub(crate) fn revalidate_zones(&self) -> Result {
+        // No allocation may wait for a request to this very disk meanwhile.
+        let _scope = BlockIoScope::enter();
+        // SAFETY: By the type invariant; a disk has a queue.
+        let queue = unsafe { (*self.0.as_ptr()).queue };
+        // SAFETY: The queue is the disk's, and unfrozen below. The variants without an owner are
+        // for who takes the limits' lock of the queue while it is frozen, as the function below
+        // does: others take it first. They don't wait for us: nothing is under way when they do.
+        unsafe {
+            bindings::blk_freeze_queue_start_non_owner(queue);
+            bindings::blk_mq_freeze_queue_wait(queue);
+        }
+        // SAFETY: By the type invariant.
+        unsafe { forget_failures(self.0.as_ptr()) };
+        // SAFETY: By the type invariant. The disk is zoned and has `report_zones`.
+        let ret = unsafe { bindings::blk_revalidate_disk_zones(self.0.as_ptr()) };
+        // SAFETY: It was frozen above.
+        unsafe { bindings::blk_mq_unfreeze_queue_non_owner(queue) };
+        to_result(ret)
     }
 
     fn part0(&self) -> *mut bindings::block_device {

@@ -122,3 +122,82 @@ test_parallel_writers() {
 	done
 	umount "$MNT"
 }
+
+# "mode size" of each file.
+show() { # files...
+	local f
+	for f; do
+		stat -c '%a %s' "$MNT/seq/$f"
+	done | paste -sd,
+}
+
+# Zones that were declared read-only or offline before the mount: their write
+# pointers are not known, so zonefs shows files of no size that nobody may use.
+test_failed_zones_at_mount() {
+	setup
+	put 0 $((64 << 10))
+	put 1 $((64 << 10))
+	put 2 $((64 << 10))
+	umount "$MNT"
+	ctl "zone_readonly id=0,zones=3"
+	ctl "zone_offline id=0,zones=4"
+	readd_dev "$OPTIONS"
+	mount -t zonefs "$DEV" "$MNT"
+	assert_eq "$(show 0 1 2 3)" "0 0,0 0,640 65536,640 0" "files"
+	refuse dd if="$SCRATCH/data.0" of="$MNT/seq/0" bs=64k oflag=direct conv=notrunc status=none 2>/dev/null
+	refuse truncate -s 0 "$MNT/seq/1" 2>/dev/null
+	cmp "$SCRATCH/data.2" "$MNT/seq/2"
+	put 3 $((64 << 10))
+	umount "$MNT"
+	ctl "zone_good id=0,zones=3-4"
+	mount -t zonefs "$DEV" "$MNT"
+	assert_eq "$(show 0 1 2 3)" "640 65536,640 65536,640 65536,640 65536" "files of zones that are good again"
+	cmp "$SCRATCH/data.0" "$MNT/seq/0"
+	cmp "$SCRATCH/data.1" "$MNT/seq/1"
+	dd if="$SCRATCH/data.1" of="$MNT/seq/1" bs=64k oflag=direct,append conv=notrunc status=none
+	umount "$MNT"
+	remove_dev
+}
+
+# Zones that fail while they are in use: what zonefs does is what its option says.
+test_failed_zones_in_use() {
+	local errors
+	for errors in remount-ro zone-ro zone-offline repair; do
+		echo "errors=$errors"
+		rm -rf "$BASE/0"
+		setup "" "errors=$errors"
+		put 0 $((64 << 10))
+		put 1 $((64 << 10))
+		put 2 $((64 << 10))
+		# From before, so that it isn't the page cache that is read.
+		echo 3 >/proc/sys/vm/drop_caches
+		ctl "zone_readonly id=0,zones=3"
+		ctl "zone_offline id=0,zones=4"
+		# It finds out when it is told of an error.
+		assert_eq "$(show 0 1 2)" "640 65536,640 65536,640 65536" "files before an error"
+		cmp "$SCRATCH/data.0" "$MNT/seq/0"
+		refuse dd if="$SCRATCH/data.0" of="$MNT/seq/0" bs=64k oflag=direct,append conv=notrunc status=none 2>/dev/null
+		if [[ $errors == zone-offline ]]; then
+			assert_eq "$(show 0)" "0 0" "the file of a read-only zone"
+		else
+			# Nothing was written, and what is there can be read.
+			assert_eq "$(show 0)" "440 65536" "the file of a read-only zone"
+			cmp "$SCRATCH/data.0" "$MNT/seq/0"
+		fi
+		case $errors in
+		remount-ro) grep -q " $MNT zonefs ro" /proc/mounts || fail "not read-only" ;;
+		*) grep -q " $MNT zonefs rw" /proc/mounts || fail "read-only" ;;
+		esac
+		refuse dd if="$MNT/seq/1" of=/dev/null bs=64k iflag=direct status=none 2>/dev/null
+		assert_eq "$(show 1)" "0 0" "the file of an offline zone"
+		# The others are as they were.
+		assert_eq "$(show 2)" "640 65536" "the file of another zone"
+		cmp "$SCRATCH/data.2" "$MNT/seq/2"
+		if [[ $errors != remount-ro ]]; then
+			dd if="$SCRATCH/data.2" of="$MNT/seq/2" bs=64k oflag=direct,append conv=notrunc status=none
+			assert_eq "$(show 2)" "640 131072" "the file of another zone"
+		fi
+		umount "$MNT"
+		remove_dev
+	done
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which zones are declared to have failed, as text.
+//!
+//! A zone can be declared read-only or offline, to see what those above the device make of it, and
+//! good again. [`Declaration`] is one such command without the device that it is for. The same text
+//! stands in a device's directory, a line for each row of zones:
+//!
+//! ```text
+//! zone_readonly zones=3-5
+//! zone_offline zones=9
+//! ```
+//!
+//! [`declarations`] makes those lines. What is declared good isn't there.
+//!
+//! Nothing here knows the kernel.
+
+use core::fmt;
+use core::ops::RangeInclusive;
+
+use crate::zone::Failure;
+
+/// Zones in a row, by their numbers on the device.
+///
+/// # Invariants
+///
+/// `first <= last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ZoneRange {
+    first: u32,
+    last: u32,
+}
+
+impl ZoneRange {
+    /// The zones from `first` to `last`, both included, or [`None`] if there are none.
+    pub(crate) fn new(first: u32, last: u32) -> Option<Self> {
+        // INVARIANT: Checked here.
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// The number of the first one.
+    pub(crate) fn first(self) -> u32 {
+        self.first
+    }
+
+    /// The number of the last one.
+    pub(crate) fn last(self) -> u32 {
+        self.last
+    }
+
+    /// All their numbers.
+    pub(crate) fn numbers(self) -> RangeInclusive<u32> {
+        self.first..=self.last
+    }
+}
+
+/// Writes what the option `zones` takes.
+impl fmt::Display for ZoneRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// What zones are declared to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Declaration {
+    /// The zones.
+    pub(crate) zones: ZoneRange,
+    /// How they have failed; [`None`] if they are good.
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Declaration {
+    /// The command that declares a zone to have failed so, or to be good.
+    pub(crate) fn command(failure: Option<Failure>) -> &'static str {
+        match failure {
+            Some(Failure::ReadOnly) => "zone_readonly",
+            Some(Failure::Offline) => "zone_offline",
+            None => "zone_good",
+        }
+    }
+
+    /// The reverse of [`Self::command`].
+    pub(crate) fn failure(command: &[u8]) -> Option<Option<Failure>> {
+        [Some(Failure::ReadOnly), Some(Failure::Offline), None]
+            .into_iter()
+            .find(|&failure| Self::command(failure).as_bytes() == command)
+    }
+}
+
+impl fmt::Display for Declaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { zones, failure } = self;
+        write!(f, "{} zones={zones}", Self::command(*failure))
+    }
+}
+
+/// The declarations that make zones what `failure` says of their numbers, those of `numbers`: as
+/// few as can be, in the order of the zones.
+pub(crate) fn declarations(
+    numbers: impl Iterator<Item = u32>,
+    failure: impl Fn(u32) -> Option<Failure>,
+) -> impl Iterator<Item = Declaration> {
+    let mut failed = numbers
+        .filter_map(move |number| Some((number, failure(number)?)))
+        .peekable();
+    core::iter::from_fn(move || {
+        let (first, failure) = failed.next()?;
+        let mut last = first;
+        while let Some((next, _)) =
+            failed.next_if(|&(number, next)| next == failure && last.checked_add(1) == Some(number))
+        {
+            last = next;
+        }
+        Some(Declaration {
+            zones: ZoneRange::new(first, last)?,
+            failure: Some(failure),
+        })
+    })
+}
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_declaration))]
+mod tests {
+    use super::*;
+    use crate::geometry::tests::says;
+
+    /// The lines for zones of which each has a letter: `r`ead-only, `o`ffline or good.
+    fn lines(zones: &str) -> impl Iterator<Item = Declaration> + '_ {
+        declarations(0..zones.len() as u32, |number| {
+            match zones.as_bytes()[number as usize] {
+                b'r' => Some(Failure::ReadOnly),
+                b'o' => Some(Failure::Offline),
+                _ => None,
+            }
+        })
+    }
+
+    #[test]
+    fn rows() {
+        let says_each = |zones, expected: &[&str]| {
+            let mut left = lines(zones);
+            expected.iter().all(|line| {
+                left.next()
+                    .is_some_and(|declaration| says(declaration, line))
+            }) && left.next().is_none()
+        };
+        assert!(says_each("r", &["zone_readonly zones=0"]));
+        assert!(says_each("rrr", &["zone_readonly zones=0-2"]));
+        assert!(says_each(
+            ".rro.o.r",
+            &[
+                "zone_readonly zones=1-2",
+                "zone_offline zones=3",
+                "zone_offline zones=5",
+                "zone_readonly zones=7",
+            ],
+        ));
+        assert!(says_each(
+            "oo..oo",
+            &["zone_offline zones=0-1", "zone_offline zones=4-5"]
+        ));
+    }
+
+    #[test]
+    fn nothing_is_declared_good() {
+        assert_eq!(lines("").next(), None);
+        assert_eq!(lines("....").next(), None);
+    }
+
+    #[test]
+    fn last_number_of_all() {
+        let mut last = declarations(u32::MAX - 1..=u32::MAX, |_| Some(Failure::Offline));
+        assert!(last
+            .next()
+            .is_some_and(|d| says(d, "zone_offline zones=4294967294-4294967295")));
+        assert_eq!(last.next(), None);
+    }
+
+    #[test]
+    fn ranges() {
+        assert_eq!(ZoneRange::new(5, 4), None);
+        assert!(ZoneRange::new(5, 5).is_some_and(|zones| says(zones, "5")));
+        assert!(ZoneRange::new(5, 6).is_some_and(|zones| zones.numbers().eq([5, 6])));
+    }
+
+    #[test]
+    fn names() {
+        for failure in [Some(Failure::ReadOnly), Some(Failure::Offline), None] {
+            let name = Declaration::command(failure).as_bytes();
+            assert_eq!(Declaration::failure(name), Some(failure));
+        }
+        assert_eq!(Declaration::failure(b"zone_reset"), None);
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Declaring zones read-only or offline.
+//!
+//! What is declared belongs to the device: it is in its directory, in the file `conditions`, and a
+//! later `add` finds it there. The C driver takes no notice of that file. [`Declaration`] has its
+//! language.
+//!
+//! A zone that is declared good again is what its file says: it is looked at as after a write that
+//! has failed.
+
+use crate::{
+    declaration::{
+        declarations,
+        Declaration, //
+    },
+    device::Device,
+    kernel_ext::{
+        fmt::Shown,
+        fs::{
+            Directory,
+            FileExt, //
+        },
+    },
+    options::recorded_declarations,
+    refuse,
+    zone::Failure,
+    zones::Zone, //
+};
+use kernel::{
+    fs::file::flags,
+    prelude::*,
+    str::CString, //
+};
+
+use crate::backing::MODE;
+
+/// The record of what is declared.
+const RECORD: &CStr = c"conditions";
+/// The next one while it is being written.
+const NEXT_RECORD: &CStr = c"conditions.new";
+/// More than a record is ever long, in bytes: a line for every other zone of the largest device.
+const RECORD_MAX: u64 = 128 << 20;
+
+impl Device {
+    /// What a zone was declared to be.
+    pub(crate) fn declared(&self, number: u32) -> Option<Failure> {
+        match self.zones().get(number)? {
+            Zone::Sequential(zone) => zone.declared(),
+            Zone::Conventional(_) => None,
+        }
+    }
+
+    /// Declares zones failed or good, and records it; may sleep.
+    ///
+    /// The block layer doesn't know of it yet: the zones must be revalidated.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if there are no such sequential zones, what the file system says if it can't be
+    /// recorded. Nothing has changed then.
+    pub(crate) fn declare(&self, declaration: &Declaration) -> Result {
+        let zones = declaration.zones;
+        self.check(declaration)?;
+        for number in zones.numbers() {
+            self.zones().touch(number, GFP_KERNEL)?;
+        }
+        let _declaring = self.declaring.lock();
+        let failure = |number| {
+            if zones.numbers().contains(&number) {
+                declaration.failure
+            } else {
+                self.declared(number)
+            }
+        };
+        self.record(failure).inspect_err(|err| {
+            refuse!(
+                self.common().id(),
+                "{}: can't be recorded: {err:?}",
+                Shown(declaration)
+            );
+        })?;
+        self.apply(declaration);
+        Ok(())
+    }
+
+    /// Declares the zones of a new device what they were recorded to be; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the record is damaged.
+    pub(crate) fn restore_declared(&self) -> Result {
+        let text = self.read_record().inspect_err(|err| {
+            refuse!(
+                self.common().id(),
+                "can't read the file conditions: {err:?}"
+            );
+        })?;
+        for declaration in recorded_declarations(&text) {
+            let declaration = declaration.map_err(|err| {
+                refuse!(
+                    self.common().id(),
+                    "the file conditions is damaged: {}",
+                    Shown(err)
+                );
+                EINVAL
+            })?;
+            self.check(&declaration)?;
+            for number in declaration.zones.numbers() {
+                self.zones().touch(number, GFP_KERNEL)?;
+            }
+            self.apply(&declaration);
+        }
+        Ok(())
+    }
+
+    /// Refuses what is not for sequential zones of this device.
+    fn check(&self, declaration: &Declaration) -> Result {
+        let geometry = self.common().geometry();
+        let (first, last) = (geometry.nr_conv_zones(), geometry.nr_zones() - 1);
+        if declaration.zones.first() < first || declaration.zones.last() > last {
+            refuse!(
+                self.common().id(),
+                "{}: must be from {first} to {last}, which are the sequential zones",
+                Shown(declaration)
+            );
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Declares zones of which each was touched.
+    fn apply(&self, declaration: &Declaration) {
+        for number in declaration.zones.numbers() {
+            if let Some(Zone::Sequential(zone)) = self.zones().get(number) {
+                zone.declare(declaration.failure);
+            }
+        }
+    }
+
+    /// Writes down what is declared of each zone.
+    fn record(&self, failure: impl Fn(u32) -> Option<Failure>) -> Result {
+        let mut text = KVVec::new();
+        for declaration in declarations(0..self.common().geometry().nr_zones(), failure) {
+            let line = CString::try_from_fmt(fmt!("{}\n", Shown(declaration)))?;
+            text.extend_from_slice(line.to_bytes(), GFP_KERNEL)?;
+        }
+        self.common().files().with_directory(|directory| {
+            unlink_if_there(directory, NEXT_RECORD)?;
+            if text.is_empty() {
+                unlink_if_there(directory, RECORD)?;
+            } else {
+                let file = directory.create_file(NEXT_RECORD, flags::O_RDWR, MODE)?;
+                file.write_all_at(&text, 0)?;
+                file.sync()?;
+                directory.rename(NEXT_RECORD, RECORD)?;
+            }
+            directory.sync()
+        })
+    }
+
+    /// Reads what was written down; that is nothing if there is no record.
+    fn read_record(&self) -> Result<KVVec<u8>> {
+        self.common().files().with_directory(|directory| {
+            let file = match directory.open_file(RECORD, flags::O_RDONLY) {
+                Err(err) if err == ENOENT => return Ok(KVVec::new()),
+                result => result?,
+            };
+            let size = file.size()?;
+            if size > RECORD_MAX {
+                return Err(EFBIG);
+            }
+            let mut text = KVVec::from_elem(0, usize::try_from(size)?, GFP_KERNEL)?;
+            let mut len = 0;
+            while let Some(rest @ [_, ..]) = text.get_mut(len..) {
+                match file.read_at(rest, len as u64)? {
+                    0 => break,
+                    more => len = len.saturating_add(more),
+                }
+            }
+            text.truncate(len);
+            Ok(text)
+        })
+    }
+}
+
+fn unlink_if_there(directory: &Directory, name: &CStr) -> Result {
+    match directory.unlink(name) {
+        Err(err) if err == ENOENT => Ok(()),
+        result => result,
+    }
+}

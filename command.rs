@@ -11,6 +11,10 @@
 
 use crate::{
     device::Zloop,
+    fault::{
+        Kind,
+        Spoiled, //
+    },
     kernel_ext::{
         block::{
             mq::{
@@ -97,6 +101,7 @@ impl WorkItem for CommandData {
                 Some(Command::Read) => transfer(request, Direction::Read),
                 Some(Command::Write) => transfer(request, Direction::Write),
                 Some(Command::Flush) => {
+                    request.queue_data().common().faults().delay(Kind::Flush, 0);
                     let result = request.queue_data().flush(request.work_queue());
                     request.end(result.map_or_else(Status::from, |()| Status::OK));
                 }
@@ -115,8 +120,9 @@ pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
 /// Carries out a read, or a write to a conventional zone, at once if that needs no waiting; if not,
 /// as a work item. For `queue_rq`.
 pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: Direction) {
+    let armed = request.queue_data().common().faults().is_armed();
     match zone.open_file() {
-        Some(file) if request.bytes() <= MAX_BYTES_NOW => {
+        Some(file) if request.bytes() <= MAX_BYTES_NOW && !armed => {
             let position = begin_transfer(zone, &request);
             if direction == Direction::Write && !file.is_known_to_have(end(&request, position)) {
                 return RequestList::from(request).enqueue();
@@ -129,6 +135,46 @@ pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: 
 
 /// Carries out a read, or a write to a conventional zone; may sleep.
 fn transfer(request: Request<Zloop>, direction: Direction) {
+    if request.queue_data().common().faults().is_armed() {
+        return transfer_with_faults(request, direction);
+    }
+    transfer_to_file(request, direction, None);
+}
+
+/// Does what [`transfer`] does, as far as the faults that were injected allow it; may sleep.
+fn transfer_with_faults(request: Request<Zloop>, direction: Direction) {
+    let (sector, sectors) = (request.sector(), u64::from(request.sectors()));
+    let device = request.queue_data();
+    let faults = device.common().faults();
+    let limit = match direction {
+        Direction::Read => {
+            faults.delay(Kind::Read, request.bytes().into());
+            if faults.spoils_read(sector, sectors) {
+                return file_io_done(request.into(), Err(EIO));
+            }
+            let number = device.common().geometry().zone_of(sector);
+            if number.is_some_and(|number| device.reads_nothing(number, sector)) {
+                request.fill_zero_after(0);
+                return request.end(Status::OK);
+            }
+            None
+        }
+        Direction::Write => {
+            faults.delay(Kind::Write, request.bytes().into());
+            let block = u64::from(device.common().block_size() >> SECTOR_SHIFT);
+            match faults.spoils_write(sector, sectors, block) {
+                None => None,
+                Some(Spoiled { sectors: 0 }) => return file_io_done(request.into(), Err(EIO)),
+                Some(Spoiled { sectors }) => Some(sectors << SECTOR_SHIFT),
+            }
+        }
+    };
+    transfer_to_file(request, direction, limit);
+}
+
+/// Carries out a read, or a write to a conventional zone, of which no more than `limit` bytes are
+/// written; may sleep.
+fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option<u64>) {
     let target = {
         let device = request.queue_data();
         let zone = device.zone_at(request.sector()).ok_or(EIO);
@@ -145,7 +191,12 @@ fn transfer(request: Request<Zloop>, direction: Direction) {
             {
                 return too_short(request, "write");
             }
-            RequestList::from(request).submit(file, position, direction);
+            match limit {
+                None => RequestList::from(request).submit(file, position, direction),
+                Some(bytes) => {
+                    RequestList::from(request).submit_part(file, position, direction, bytes);
+                }
+            }
         }
         Err(err) => file_io_done(request.into(), Err(err)),
     }
@@ -287,6 +338,7 @@ impl ResetAll {
     /// Begins to reset all zones, or puts the request where it waits for another one that does.
     fn run(request: Request<Zloop>) {
         let common = request.queue_data().common().clone();
+        common.faults().delay(Kind::Zone, 0);
         let request = common.resets().lock().begin(request);
         if let Some(request) = request {
             let reset = Self {

@@ -16,6 +16,11 @@ use crate::{
         Device,
         Zloop, //
     },
+    fault::{
+        BadBlocks,
+        Injection, //
+    },
+    inject::MAX_ROWS,
     kernel_ext::{
         block::mq::Disk,
         fmt::Shown,
@@ -114,6 +119,7 @@ impl Registry {
         match Command::parse(text) {
             Ok(Command::Add(options)) => self.add(&options),
             Ok(Command::Remove { id }) => self.remove(id),
+            Ok(Command::Inject { id, injection }) => self.inject(id, &injection),
             Ok(Command::Declare { id, declaration }) => self.declare(id, &declaration),
             Err(err) => {
                 let errno = match err.errno() {
@@ -161,8 +167,9 @@ impl Registry {
                 refuse!(id, "{}: {why}", Shown(declaration));
                 errno
             })?;
-        let declared = device.declare(declaration);
-        let result = declared.and_then(|()| {
+        let result = device.declare(declaration).and_then(|()| {
+            // Those under way are waited for, and some faults would have that take for ever.
+            let _suspended = device.common().faults().suspend();
             disk.revalidate_zones().inspect_err(|err| {
                 refuse!(id, "the block layer can't look at the zones again: {err:?}");
             })
@@ -173,13 +180,58 @@ impl Registry {
         Ok(())
     }
 
+    /// Injects faults.
+    fn inject(&self, id: u32, injection: &Injection) -> Result {
+        let device = {
+            let devices = self.devices.lock();
+            let entry = devices.iter().find(|entry| entry.id == id);
+            match entry.map(|entry| &entry.state) {
+                Some(State::Live(_, device)) => Ok(device.clone()),
+                Some(_) => Err(("is busy with another command", EBUSY)),
+                None => Err(("no such device", ENODEV)),
+            }
+        };
+        let device = device.map_err(|(why, errno)| {
+            refuse!(id, "inject: {why}");
+            errno
+        })?;
+        let end = device.common().geometry().capacity_sectors();
+        let badblocks = [
+            injection.badblocks,
+            injection.badblocks_read,
+            injection.badblocks_write,
+        ];
+        for change in badblocks.into_iter().flatten() {
+            if let BadBlocks::Set(sectors) = change {
+                if sectors.last() >= end {
+                    refuse!(
+                        id,
+                        "inject: the sectors {} must be below {end}, the end of the device",
+                        Shown(sectors)
+                    );
+                    return Err(EINVAL);
+                }
+            }
+        }
+        device.common().faults().inject(injection).map_err(|_| {
+            refuse!(
+                id,
+                "inject: too many rows of bad sectors: must be fewer than {MAX_ROWS}"
+            );
+            ENOSPC
+        })
+    }
+
     fn remove(&self, id: u32) -> Result {
         let live = self.take_device(id, State::Removing);
         let (disk, device) = live.map_err(|(why, errno)| {
             refuse!(id, "can't be removed: {why}");
             errno
         })?;
-        if let Err((disk, err)) = disk.remove() {
+        let suspended = device.common().faults().suspend();
+        let removed = disk.remove();
+        drop(suspended);
+        if let Err((disk, err)) = removed {
             refuse!(
                 id,
                 "can't be removed: it is mounted, or held by another user: {err:?}"

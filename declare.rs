@@ -6,10 +6,13 @@
 //! later `add` finds it there. The C driver takes no notice of that file. [`Declaration`] has its
 //! language.
 //!
+//! With `write_fault` a zone is declared to have failed by a write that fails.
+//!
 //! A zone that is declared good again is what its file says: it is looked at as after a write that
 //! has failed.
 
 use crate::{
+    backing::MODE,
     declaration::{
         declarations,
         Declaration, //
@@ -32,8 +35,6 @@ use kernel::{
     prelude::*,
     str::CString, //
 };
-
-use crate::backing::MODE;
 
 /// The record of what is declared.
 const RECORD: &CStr = c"conditions";
@@ -82,6 +83,12 @@ impl Device {
         })?;
         self.apply(declaration);
         Ok(())
+    }
+
+    /// Records what is declared of all zones, after that of one was changed; may sleep.
+    pub(crate) fn record_declared(&self) -> Result {
+        let _declaring = self.declaring.lock();
+        self.record(|number| self.declared(number))
     }
 
     /// Declares the zones of a new device what they were recorded to be; may sleep.

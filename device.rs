@@ -13,7 +13,9 @@ use crate::{
         CommandData,
         ResetAllQueue, //
     },
+    fault::Arrival,
     geometry::Geometry,
+    inject::FaultInjection,
     kernel_ext::{
         block::{
             mq::{
@@ -54,6 +56,7 @@ use crate::{
     sequential::Snapshot,
     zone::{
         Condition,
+        Failure,
         Limits,
         OpenZones,
         Slot, //
@@ -120,6 +123,9 @@ pub(crate) struct Common {
     extends: Eagerness,
     #[pin]
     ahead: AheadZones,
+    #[pin]
+    faults: FaultInjection,
+    write_fault: Option<Failure>,
 }
 
 impl Common {
@@ -138,6 +144,7 @@ impl Common {
         let slots = KVVec::from_elem(Slot::default(), nr_slots, GFP_KERNEL)?;
         let open_zones = OpenZones::new(slots, limits).ok_or(EINVAL)?;
         let changed = ChangedZones::new(geometry.nr_zones())?;
+        let faults = FaultInjection::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 id,
@@ -156,6 +163,8 @@ impl Common {
                 resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
                 extends: Eagerness::new(),
                 ahead <- AheadZones::new(),
+                faults <- faults,
+                write_fault: options.write_fault,
             }),
             GFP_KERNEL,
         )
@@ -198,6 +207,16 @@ impl Common {
 
     pub(crate) fn resets(&self) -> &SpinLockIrq<ResetAllQueue> {
         &self.resets
+    }
+
+    /// The faults that were injected.
+    pub(crate) fn faults(&self) -> &FaultInjection {
+        &self.faults
+    }
+
+    /// What a sequential zone is declared to be when a write to it has failed.
+    pub(crate) fn write_fault(&self) -> Option<Failure> {
+        self.write_fault
     }
 
     /// Whether to try to make zone files longer without waiting.
@@ -356,7 +375,7 @@ impl Device {
     }
 
     /// Whether nothing is written in a zone from `sector` of the device on. Such a read gets zeros.
-    fn reads_nothing(&self, number: u32, sector: u64) -> bool {
+    pub(crate) fn reads_nothing(&self, number: u32, sector: u64) -> bool {
         let written = match self.zones.entry(number) {
             Some(Entry::Touched(Zone::Sequential(zone))) => zone.reads_end_at(),
             Some(Entry::Found(written)) => Some(written),
@@ -496,6 +515,18 @@ impl Operations for Zloop {
         let Some(command) = request.command() else {
             return Err(Status::NOTSUPP);
         };
+        let faults = device.common.faults();
+        let armed = faults.is_armed();
+        if armed {
+            match faults.arrive() {
+                Arrival::Normal => {}
+                Arrival::Requeued => return Err(Status::RESOURCE),
+                Arrival::Lost => {
+                    request.start().lose();
+                    return Ok(());
+                }
+            }
+        }
         if matches!(command, Command::Flush | Command::ZoneResetAll) {
             RequestList::from(request.start()).enqueue();
             return Ok(());
@@ -505,6 +536,10 @@ impl Operations for Zloop {
         };
         if command == Command::Read && device.reads_nothing(number, request.sector()) {
             let request = request.start();
+            if armed {
+                RequestList::from(request).enqueue();
+                return Ok(());
+            }
             request.fill_zero_after(0);
             request.end(Status::OK);
             return Ok(());
@@ -524,7 +559,7 @@ impl Operations for Zloop {
             }
             // An append to a conventional zone gets here: the block layer does not look at that.
             (_, Zone::Conventional(_)) => request.end(Status::IOERR),
-            (Command::Write | Command::ZoneAppend, Zone::Sequential(zone)) => {
+            (Command::Write | Command::ZoneAppend, Zone::Sequential(zone)) if !armed => {
                 zone.write_now(request, queue);
             }
             (_, Zone::Sequential(zone)) => zone.post(request),

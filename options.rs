@@ -18,17 +18,24 @@
 //! zone_good id=0,zones=3-9
 //! ```
 //!
+//! and the one that has requests fail, get lost or take longer:
+//!
+//! ```text
+//! inject id=0,badblocks=+4096-4103,badblocks_once=1
+//! ```
+//!
 //! A command's name comes first, and ends where the text ends or at white space or a comma. White
 //! space after it is skipped. What follows is a list of options, separated by commas or newlines:
 //! there may be any number of separators, so the newline that `echo` adds means nothing. There is
 //! no other white space. A NUL ends the text.
 //!
 //! An option is a name, or a name, `=` and a value. If it is given more than once, the last one
-//! counts, but each must be valid. [`OPTIONS`] has all of them.
+//! counts, but each must be valid. [`OPTIONS`] and [`FAULTS`] have all of them.
 //!
 //! - A number is decimal, leading zeros or not, or hexadecimal after `0x`. There are no signs.
 //! - An `id` may be negative, which means the first free one. A leading `0` makes it octal.
 //! - Zones are a number, or the first one, `-` and the last one.
+//! - Sectors are the first one, `-` and the last one, after a `+` or a `-`, as in `null_blk`.
 //! - A path is anything that contains no separator, and is taken as it is.
 //!
 //! Numbers differ from the C driver in that it takes no hexadecimal ones but for `id`, no leading
@@ -44,6 +51,16 @@ use core::num::NonZeroU32;
 use crate::declaration::{
     Declaration,
     ZoneRange, //
+};
+use crate::fault::{
+    BadBlocks,
+    BadWrite,
+    Clear,
+    Injection,
+    Kind,
+    Lasting,
+    Sectors,
+    ZoneCommand, //
 };
 use crate::geometry::{
     self,
@@ -98,6 +115,8 @@ pub(crate) enum Command<'a> {
     Remove { id: u32 },
     /// Declare zones of the device with this `id` to have failed, or to be good.
     Declare { id: u32, declaration: Declaration },
+    /// Inject faults into the device with this `id`.
+    Inject { id: u32, injection: Injection },
 }
 
 /// What `add` asks for, defaults filled in. Paths are parts of the command's text.
@@ -129,6 +148,8 @@ pub(crate) struct AddOptions<'a> {
     pub(crate) write_cache: WriteCache,
     /// When the files of sequential zones are made.
     pub(crate) creation: FileCreation,
+    /// What a sequential zone is declared to be when a write to it has failed.
+    pub(crate) write_fault: Option<Failure>,
 }
 
 /// How zone files are read and written.
@@ -184,6 +205,13 @@ impl<'a> Command<'a> {
             b"remove" => {
                 let id = Draft::read(options, Scope::Remove)?.device(Scope::Remove)?;
                 Ok(Self::Remove { id })
+            }
+            b"inject" => {
+                let draft = Draft::read(options, Scope::Inject)?;
+                Ok(Self::Inject {
+                    id: draft.device(Scope::Inject)?,
+                    injection: draft.injection()?,
+                })
             }
             _ => {
                 let failure = Declaration::failure(name).ok_or(Error::UnknownCommand(name))?;
@@ -267,6 +295,10 @@ impl fmt::Debug for Opt {
 enum Value {
     /// A device's number.
     Id(fn(&mut Draft<'_>, Id)),
+    /// One of these words, given by its index.
+    Word(&'static [&'static str], fn(&mut Draft<'_>, usize)),
+    /// Bad sectors.
+    BadBlocks(fn(&mut Draft<'_>, BadBlocks)),
     /// Zones in a row.
     Zones(fn(&mut Draft<'_>, ZoneRange)),
     /// One of these numbers.
@@ -282,6 +314,18 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(_) => write!(f, "from 0 to {MAX_ID}, or negative for the first free one"),
+            Self::Word(words, _) => {
+                for (nr, word) in words.iter().enumerate() {
+                    let separator = match nr {
+                        0 => "",
+                        nr if nr.saturating_add(1) == words.len() => " or ",
+                        _ => ", ",
+                    };
+                    write!(f, "{separator}{word}")?;
+                }
+                Ok(())
+            }
+            Self::BadBlocks(_) => f.write_str("+ or -, the first sector, - and the last one"),
             Self::Zones(_) => f.write_str("a zone's number, or the first one, - and the last one"),
             Self::Number(allowed, _) => allowed.fmt(f),
             Self::Path(_) => f.write_str("a path"),
@@ -297,6 +341,8 @@ enum Group {
     Identity,
     /// Which zones are meant.
     Zones,
+    /// What is to fail.
+    Faults,
     /// What the device is from the day it was made.
     Geometry,
     /// What its directory looks like. A later `add` may change it.
@@ -316,6 +362,8 @@ pub(crate) enum Scope {
     Record,
     /// In a command that declares zones to have failed so, or to be good.
     Declare(Option<Failure>),
+    /// In an `inject` command.
+    Inject,
     /// In the record of what was declared.
     RecordedDeclaration(Option<Failure>),
 }
@@ -324,7 +372,8 @@ impl Scope {
     /// Whether `option` can be used here.
     fn takes(self, option: &Opt) -> bool {
         match self {
-            Self::Add => !matches!(option.group, Group::Zones),
+            Self::Add => !matches!(option.group, Group::Zones | Group::Faults),
+            Self::Inject => matches!(option.group, Group::Identity | Group::Faults),
             Self::Declare(_) => matches!(option.group, Group::Identity | Group::Zones),
             Self::RecordedDeclaration(_) => matches!(option.group, Group::Zones),
             Self::Remove => matches!(option.group, Group::Identity),
@@ -339,6 +388,7 @@ impl fmt::Display for Scope {
             Self::Add => "add",
             Self::Remove => "remove",
             Self::Record => "the record of the geometry",
+            Self::Inject => "inject",
             Self::Declare(failure) | Self::RecordedDeclaration(failure) => {
                 Declaration::command(*failure)
             }
@@ -351,14 +401,16 @@ const ANY: Allowed = Allowed::Range {
     min: 0,
     max: u32::MAX,
 };
-/// The same without 0.
+/// Yes or no.
+const ZERO_OR_ONE: Allowed = Allowed::Range { min: 0, max: 1 };
+/// [`ANY`] without 0.
 const POSITIVE: Allowed = Allowed::Range {
     min: 1,
     max: u32::MAX,
 };
 
 /// All options: those of the C driver in the order of [`SYNTAX`], then our own.
-pub(crate) static OPTIONS: [Opt; 16] = [
+pub(crate) static OPTIONS: [Opt; 17] = [
     Opt {
         name: ID,
         meaning: "the number of the device",
@@ -458,12 +510,171 @@ pub(crate) static OPTIONS: [Opt; 16] = [
         value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
     },
     Opt {
+        name: "write_fault",
+        meaning: "what a zone is after a write to it has failed",
+        group: Group::Manner,
+        value: Value::Word(&["good", "readonly", "offline"], |draft, nr| {
+            draft.write_fault = match nr {
+                0 => None,
+                1 => Some(Failure::ReadOnly),
+                _ => Some(Failure::Offline),
+            }
+        }),
+    },
+    Opt {
         name: ZONES,
         meaning: "which zones",
         group: Group::Zones,
         value: Value::Zones(|draft, zones| draft.zones = Some(zones)),
     },
 ];
+
+/// The options of `inject`, but for `id`.
+static FAULTS: [Opt; 18] = [
+    Opt {
+        name: "badblocks",
+        meaning: "the sectors that are bad, or not any more",
+        group: Group::Faults,
+        value: Value::BadBlocks(|draft, change| draft.injection.badblocks = Some(change)),
+    },
+    Opt {
+        name: "badblocks_read",
+        meaning: "those that are bad for reads",
+        group: Group::Faults,
+        value: Value::BadBlocks(|draft, change| draft.injection.badblocks_read = Some(change)),
+    },
+    Opt {
+        name: "badblocks_write",
+        meaning: "those that are bad for writes",
+        group: Group::Faults,
+        value: Value::BadBlocks(|draft, change| draft.injection.badblocks_write = Some(change)),
+    },
+    Opt {
+        name: "badblocks_once",
+        meaning: "1 if a bad sector is bad only once",
+        group: Group::Faults,
+        value: Value::Number(ZERO_OR_ONE, |draft, once| {
+            draft.injection.lasting = Some(match once {
+                0 => Lasting::Always,
+                _ => Lasting::Once,
+            })
+        }),
+    },
+    Opt {
+        name: "badblocks_partial_io",
+        meaning: "1 if a write that comes to a bad sector writes what is before it",
+        group: Group::Faults,
+        value: Value::Number(ZERO_OR_ONE, |draft, partial| {
+            draft.injection.bad_write = Some(match partial {
+                0 => BadWrite::Nothing,
+                _ => BadWrite::Partial,
+            })
+        }),
+    },
+    Opt {
+        name: "fail_open",
+        meaning: "how many of the next opens of zones fail",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.fail.of(ZoneCommand::Open) = Some(number)
+        }),
+    },
+    Opt {
+        name: "fail_close",
+        meaning: "how many of the next closes of zones fail",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.fail.of(ZoneCommand::Close) = Some(number)
+        }),
+    },
+    Opt {
+        name: "fail_finish",
+        meaning: "how many of the next finishes of zones fail",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.fail.of(ZoneCommand::Finish) = Some(number)
+        }),
+    },
+    Opt {
+        name: "fail_reset",
+        meaning: "how many of the next resets of zones fail",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.fail.of(ZoneCommand::Reset) = Some(number)
+        }),
+    },
+    Opt {
+        name: "timeout",
+        meaning: "how many of the next requests get lost",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| draft.injection.timeout = Some(number)),
+    },
+    Opt {
+        name: "requeue",
+        meaning: "how many of the next requests are queued again",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| draft.injection.requeue = Some(number)),
+    },
+    Opt {
+        name: "read_nsec",
+        meaning: "how many nanoseconds reads take longer",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.nsec.of(Kind::Read) = Some(number)
+        }),
+    },
+    Opt {
+        name: "write_nsec",
+        meaning: "how many nanoseconds writes and appends take longer",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.nsec.of(Kind::Write) = Some(number)
+        }),
+    },
+    Opt {
+        name: "flush_nsec",
+        meaning: "how many nanoseconds flushes take longer",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.nsec.of(Kind::Flush) = Some(number)
+        }),
+    },
+    Opt {
+        name: "zone_nsec",
+        meaning: "how many nanoseconds commands for zones take longer",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.nsec.of(Kind::Zone) = Some(number)
+        }),
+    },
+    Opt {
+        name: "read_mbps",
+        meaning: "how many MiB can be read in a second, 0 for any number",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.mbps.of(Kind::Read) = Some(number)
+        }),
+    },
+    Opt {
+        name: "write_mbps",
+        meaning: "how many MiB can be written in a second, 0 for any number",
+        group: Group::Faults,
+        value: Value::Number(ANY, |draft, number| {
+            *draft.injection.mbps.of(Kind::Write) = Some(number)
+        }),
+    },
+    Opt {
+        name: "clear",
+        meaning: "take back all that was injected before",
+        group: Group::Faults,
+        value: Value::Nothing(|draft| draft.injection.clear = Some(Clear)),
+    },
+];
+
+/// All options there are.
+fn options() -> impl Iterator<Item = &'static Opt> {
+    OPTIONS.iter().chain(&FAULTS)
+}
 
 /// A device's number as it is written.
 #[derive(Clone, Copy)]
@@ -478,6 +689,7 @@ enum Id {
 struct Draft<'a> {
     id: Option<Id>,
     zones: Option<ZoneRange>,
+    injection: Injection,
     capacity_mb: Option<u32>,
     zone_size_mb: Option<u32>,
     zone_capacity_mb: Option<u32>,
@@ -493,6 +705,7 @@ struct Draft<'a> {
     max_open_zones: u32,
     max_active_zones: u32,
     creation: FileCreation,
+    write_fault: Option<Failure>,
 }
 
 impl<'a> Draft<'a> {
@@ -501,6 +714,7 @@ impl<'a> Draft<'a> {
         let mut draft = Self {
             id: None,
             zones: None,
+            injection: Injection::default(),
             capacity_mb: None,
             zone_size_mb: None,
             zone_capacity_mb: None,
@@ -515,6 +729,7 @@ impl<'a> Draft<'a> {
             max_open_zones: 0,
             max_active_zones: 0,
             creation: FileCreation::AtAdd,
+            write_fault: None,
         };
         let spaces = up_to(list, |byte| !is_space(byte)).len();
         let list = list.get(spaces..).unwrap_or_default();
@@ -531,8 +746,7 @@ impl<'a> Draft<'a> {
         let name = up_to(item, |byte| byte == b'=');
         // What is left is empty or starts with `=`.
         let given = item.get(name.len()..).and_then(|rest| rest.get(1..));
-        let option = OPTIONS
-            .iter()
+        let option = options()
             .find(|option| option.name.as_bytes() == name)
             .ok_or(Error::UnknownOption { name, scope })?;
         if !scope.takes(option) {
@@ -551,6 +765,13 @@ impl<'a> Draft<'a> {
             (Value::Nothing(_), Some(given)) => return Err(Error::Unwanted { option, given }),
             (_, None | Some([])) => return Err(Error::Empty(option)),
             (Value::Id(set), Some(given)) => set(self, id(given).map_err(bad(given))?),
+            (Value::Word(words, set), Some(given)) => {
+                let nr = words.iter().position(|word| word.as_bytes() == given);
+                set(self, nr.ok_or(Fault::OutOfRange).map_err(bad(given))?);
+            }
+            (Value::BadBlocks(set), Some(given)) => {
+                set(self, bad_blocks(given).map_err(bad(given))?)
+            }
             (Value::Zones(set), Some(given)) => set(self, zones(given).map_err(bad(given))?),
             (Value::Number(allowed, set), Some(given)) => {
                 let number = number(given).map_err(bad(given))?;
@@ -620,6 +841,7 @@ impl<'a> Draft<'a> {
             },
             write_cache: self.write_cache,
             creation: self.creation,
+            write_fault: self.write_fault,
         })
     }
 
@@ -630,6 +852,17 @@ impl<'a> Draft<'a> {
             Some(Id::FirstFree) => Err(Error::NoSuchDevice),
             None => Err(Error::Missing { option: ID, scope }),
         }
+    }
+
+    /// The faults that are to be injected: at least one, or `clear`.
+    fn injection(&self) -> Result<Injection, Error<'a>> {
+        if self.injection == Injection::default() {
+            return Err(Error::Missing {
+                option: "a fault",
+                scope: Scope::Inject,
+            });
+        }
+        Ok(self.injection)
     }
 
     /// The zones that are meant, declared to have failed so.
@@ -768,7 +1001,7 @@ impl fmt::Display for Error<'_> {
         match self {
             Self::UnknownCommand(name) => {
                 write!(f, "unknown command {}: must be add, remove, ", Quoted(name))?;
-                f.write_str("zone_readonly, zone_offline or zone_good")
+                f.write_str("zone_readonly, zone_offline, zone_good or inject")
             }
             Self::UnknownOption { name, scope } => {
                 let name = Quoted(name);
@@ -822,7 +1055,7 @@ struct Taken(Scope);
 
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let taken = OPTIONS.iter().filter(|option| self.0.takes(option));
+        let taken = options().filter(|option| self.0.takes(option));
         for (nr, option) in taken.enumerate() {
             if nr > 0 {
                 f.write_str(", ")?;
@@ -895,17 +1128,44 @@ fn zones(text: &[u8]) -> Result<ZoneRange, Fault> {
     ZoneRange::new(first, last).ok_or(Fault::OutOfRange)
 }
 
+/// Reads a change of bad sectors.
+fn bad_blocks(text: &[u8]) -> Result<BadBlocks, Fault> {
+    let (sign, range) = text.split_first().ok_or(Fault::NotANumber)?;
+    let first = up_to(range, |byte| byte == b'-');
+    let last = range.get(first.len()..).and_then(|rest| rest.get(1..));
+    let (first, last) = (sector(first)?, sector(last.ok_or(Fault::NotANumber)?)?);
+    let sectors = Sectors::new(first, last).ok_or(Fault::OutOfRange)?;
+    match sign {
+        b'+' => Ok(BadBlocks::Set(sectors)),
+        b'-' => Ok(BadBlocks::Clear(sectors)),
+        _ => Err(Fault::NotANumber),
+    }
+}
+
+/// Reads a sector's number: decimal, or hexadecimal after `0x`.
+fn sector(text: &[u8]) -> Result<u64, Fault> {
+    match text {
+        [b'0', b'x' | b'X', digits @ ..] => large_magnitude(digits, 16),
+        digits => large_magnitude(digits, 10),
+    }
+}
+
 /// Reads digits of a base up to 36.
 fn magnitude(digits: &[u8], base: u32) -> Result<u32, Fault> {
+    u32::try_from(large_magnitude(digits, base)?).map_err(|_| Fault::OutOfRange)
+}
+
+/// Reads digits of a base up to 36.
+fn large_magnitude(digits: &[u8], base: u32) -> Result<u64, Fault> {
     if digits.is_empty() {
         return Err(Fault::NotANumber);
     }
     digits
         .iter()
-        .try_fold(Some(0_u32), |sum, &byte| {
+        .try_fold(Some(0_u64), |sum, &byte| {
             let digit = char::from(byte).to_digit(base).ok_or(Fault::NotANumber)?;
             // `None` is too large, but what follows must still be digits.
-            Ok(sum.and_then(|sum| sum.checked_mul(base)?.checked_add(digit)))
+            Ok(sum.and_then(|sum| sum.checked_mul(base.into())?.checked_add(digit.into())))
         })?
         .ok_or(Fault::OutOfRange)
 }
@@ -933,6 +1193,7 @@ mod tests {
             append: Append::Native,
             write_cache: WriteCache::Keep,
             creation: FileCreation::AtAdd,
+            write_fault: None,
         })
     }
 
@@ -1000,7 +1261,8 @@ mod tests {
     fn everything_at_once() -> Result<(), Refused> {
         let text = b"add id=7,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63,conv_zones=2,\
             max_open_zones=14,base_dir=/tmp/a b=c%s,nr_queues=4,queue_depth=32,buffered_io,\
-            zone_append=1,ordered_zone_append,discard_write_cache,max_active_zones=20,lazy_files\n";
+            zone_append=1,ordered_zone_append,discard_write_cache,max_active_zones=20,lazy_files,\
+            write_fault=offline\n";
         let expected = AddOptions {
             id: Some(7),
             geometry: Geometry::new(Shape {
@@ -1018,6 +1280,7 @@ mod tests {
             append: Append::Ordered,
             write_cache: WriteCache::DiscardUnflushed,
             creation: FileCreation::AtFirstUse,
+            write_fault: Some(Failure::Offline),
         };
         assert_eq!(Command::parse(text).ok(), Some(Command::Add(expected)));
         Ok(())
@@ -1042,7 +1305,7 @@ mod tests {
             "unknown option \" buffered_io\": add takes id, capacity_mb, zone_size_mb, \
              zone_capacity_mb, conv_zones, base_dir, nr_queues, queue_depth, buffered_io, \
              zone_append, ordered_zone_append, discard_write_cache, max_open_zones, \
-             max_active_zones, lazy_files",
+             max_active_zones, lazy_files, write_fault",
         ));
         assert!(invalid(
             "add conv_zones=1 \n",
@@ -1060,35 +1323,35 @@ mod tests {
     fn commands() {
         assert!(invalid(
             "",
-            "unknown command \"\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "\n",
-            "unknown command \"\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             " add",
-            "unknown command \"\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "ad",
-            "unknown command \"ad\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"ad\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "Add",
-            "unknown command \"Add\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"Add\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "addid=0",
-            "unknown command \"addid=0\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"addid=0\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "removeid=0\n",
-            "unknown command \"removeid=0\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"removeid=0\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "list\n",
-            "unknown command \"list\": must be add, remove, zone_readonly, zone_offline or zone_good"
+            "unknown command \"list\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
         ));
     }
 
@@ -1419,6 +1682,87 @@ mod tests {
     }
 
     #[test]
+    fn faults_that_are_injected() {
+        let injects =
+            |text: &str, check: fn(&mut Injection) -> bool| match Command::parse(text.as_bytes()) {
+                Ok(Command::Inject {
+                    id: 3,
+                    mut injection,
+                }) => check(&mut injection),
+                _ => false,
+            };
+        assert!(injects("inject id=3,badblocks=+8-15", |asked| {
+            asked.badblocks == Sectors::new(8, 15).map(BadBlocks::Set)
+        }));
+        assert!(injects(
+            "inject id=3,badblocks_read=-0-0xffffffffffffffff",
+            |asked| { asked.badblocks_read == Sectors::new(0, u64::MAX).map(BadBlocks::Clear) }
+        ));
+        assert!(injects(
+            "inject id=3,badblocks_write=+8-8,badblocks_once=1,badblocks_partial_io=1",
+            |asked| {
+                asked.badblocks_write == Sectors::new(8, 8).map(BadBlocks::Set)
+                    && asked.lasting == Some(Lasting::Once)
+                    && asked.bad_write == Some(BadWrite::Partial)
+            }
+        ));
+        assert!(injects(
+            "inject id=3,fail_open=1,fail_close=2,fail_finish=3,fail_reset=4,timeout=5,requeue=6",
+            |asked| {
+                *asked.fail.of(ZoneCommand::Open) == Some(1)
+                    && *asked.fail.of(ZoneCommand::Close) == Some(2)
+                    && *asked.fail.of(ZoneCommand::Finish) == Some(3)
+                    && *asked.fail.of(ZoneCommand::Reset) == Some(4)
+                    && (asked.timeout, asked.requeue) == (Some(5), Some(6))
+            }
+        ));
+        assert!(injects(
+            "inject id=3,read_nsec=1,write_nsec=2,flush_nsec=3,zone_nsec=4,read_mbps=5,write_mbps=6",
+            |asked| {
+                *asked.nsec.of(Kind::Read) == Some(1)
+                    && *asked.nsec.of(Kind::Write) == Some(2)
+                    && *asked.nsec.of(Kind::Flush) == Some(3)
+                    && *asked.nsec.of(Kind::Zone) == Some(4)
+                    && *asked.mbps.of(Kind::Read) == Some(5)
+                    && *asked.mbps.of(Kind::Write) == Some(6)
+            }
+        ));
+        assert!(injects("inject clear,id=3", |asked| asked.clear.is_some()));
+        assert!(invalid("inject id=3", "a fault: missing, inject needs it"));
+        assert!(invalid("inject clear", "id: missing, inject needs it"));
+        assert!(invalid(
+            "inject id=3,badblocks=8-15",
+            "badblocks=\"8-15\": not a number, must be + or -, the first sector, - and the last \
+             one (the sectors that are bad, or not any more)",
+        ));
+        for wrong in [
+            "+",
+            "+8",
+            "+8-",
+            "+-8",
+            "+9-8",
+            "+8-9-10",
+            "+8-18446744073709551616",
+            "8",
+        ] {
+            let mut text = [0; 64];
+            let parts = ["inject id=3,badblocks=", wrong];
+            let mut len = 0;
+            for byte in parts.iter().flat_map(|part| part.bytes()) {
+                text[len] = byte;
+                len += 1;
+            }
+            assert!(Command::parse(&text[..len]).is_err());
+        }
+        assert!(invalid(
+            "inject id=3,badblocks_once=2",
+            "badblocks_once=\"2\": must be from 0 to 1 (1 if a bad sector is bad only once)",
+        ));
+        assert!(Command::parse(b"add badblocks=+8-15").is_err());
+        assert!(Command::parse(b"inject id=3,zones=3").is_err());
+    }
+
+    #[test]
     fn record_of_declarations() {
         let mut all = recorded_declarations(b"zone_readonly zones=3-5\n\nzone_offline zones=9\n");
         let mut next = |expected| {
@@ -1439,6 +1783,19 @@ mod tests {
             let mut all = recorded_declarations(damaged.as_bytes());
             assert!(all.next().is_some_and(|declaration| declaration.is_err()));
         }
+    }
+
+    #[test]
+    fn write_faults() {
+        let fault = |text, fault| adds(text, |o| o.write_fault == fault);
+        assert!(fault("add write_fault=good", None));
+        assert!(fault("add write_fault=readonly", Some(Failure::ReadOnly)));
+        assert!(fault("add write_fault=offline", Some(Failure::Offline)));
+        assert!(invalid(
+            "add write_fault=x",
+            "write_fault=\"x\": must be good, readonly or offline \
+             (what a zone is after a write to it has failed)",
+        ));
     }
 
     #[test]
@@ -1551,17 +1908,17 @@ mod tests {
     fn messages_are_one_printable_line() {
         assert!(invalid(
             "\x1b[2J\u{e9}\"\\",
-            "unknown command \"\\x1b[2J\\xc3\\xa9\\\"\\\\\": must be add, remove, zone_readonly, zone_offline or zone_good",
+            "unknown command \"\\x1b[2J\\xc3\\xa9\\\"\\\\\": must be add, remove, zone_readonly, zone_offline, zone_good or inject",
         ));
         assert!(invalid(
             "0123456789012345678901234567890123456789012345678",
             "unknown command \"012345678901234567890123456789012345678901234567\"...: \
-             must be add, remove, zone_readonly, zone_offline or zone_good",
+             must be add, remove, zone_readonly, zone_offline, zone_good or inject",
         ));
         assert!(invalid(
             "012345678901234567890123456789012345678901234567",
             "unknown command \"012345678901234567890123456789012345678901234567\": \
-             must be add, remove, zone_readonly, zone_offline or zone_good",
+             must be add, remove, zone_readonly, zone_offline, zone_good or inject",
         ));
     }
 
@@ -1642,7 +1999,7 @@ mod tests {
                 Value::Path(_) => "=%s",
                 Value::Nothing(_) => "",
                 // The C driver has no such option.
-                Value::Zones(_) => break,
+                Value::Word(..) | Value::Zones(_) | Value::BadBlocks(_) => break,
             };
             rest = rest
                 .and_then(|rest| rest.strip_prefix(if nr > 0 { "," } else { "" }))

@@ -33,6 +33,11 @@ use crate::{
         OpenSet,
         Zloop, //
     },
+    fault::{
+        Kind,
+        Spoiled,
+        ZoneCommand, //
+    },
     kernel_ext::{
         block::{
             mq::{
@@ -360,7 +365,32 @@ impl SequentialZone {
             extent.end
         );
         self.set_medium(Medium::Stale);
+        self.fail_as_asked(&requests, err);
         requests.end(err.into());
+    }
+
+    /// Declares the zone failed if a write fault is to have that consequence. That the file system
+    /// has no space left, say, is not the fault of a medium.
+    fn fail_as_asked(&self, requests: &RequestList<Zloop>, err: Error) {
+        let Some(failure) = self.common.write_fault().filter(|_| err == EIO) else {
+            return;
+        };
+        // By now a command may have declared something worse.
+        if self.declared().is_some() {
+            return;
+        }
+        self.declare(Some(failure));
+        let recorded = requests.front().map(|first| {
+            let device = first.queue_data();
+            device.record_declared()
+        });
+        if let Some(Err(err)) = recorded {
+            report!(
+                self.common,
+                "zone {}: its write fault can't be recorded: {err:?}",
+                self.number
+            );
+        }
     }
 
     /// Takes the zone back to `sector`: nothing behind it was acknowledged.
@@ -469,6 +499,14 @@ impl SequentialZone {
 
     /// Submits a write that has begun; may sleep.
     fn submit(&self, requests: RequestList<Zloop>, extent: Extent) {
+        let limit = match self.spoil(requests.len(), extent) {
+            None => None,
+            // As if it had been submitted and failed.
+            Some(Spoiled { sectors: 0 }) => {
+                return <Zloop as FileIoOperations>::file_io_done(requests, Err(EIO));
+            }
+            Some(Spoiled { sectors }) => Some(sectors << SECTOR_SHIFT),
+        };
         match self.file() {
             // Somebody has cut the file. This write would make a hole of what is missing.
             Ok(file) if !has_all_before(&file, extent) => {
@@ -476,11 +514,42 @@ impl SequentialZone {
             }
             Ok(file) => {
                 self.allocate_ahead(&file, extent, &requests);
-                requests.submit(file, extent.start << SECTOR_SHIFT, Direction::Write);
+                let position = extent.start << SECTOR_SHIFT;
+                match limit {
+                    None => requests.submit(file, position, Direction::Write),
+                    Some(bytes) => requests.submit_part(file, position, Direction::Write, bytes),
+                }
             }
             // As if it had been submitted and failed.
             Err(err) => <Zloop as FileIoOperations>::file_io_done(requests, Err(err)),
         }
+    }
+
+    /// Has a write wait, and says whether it fails, if faults were injected that say so; may sleep.
+    fn spoil(&self, nr_requests: usize, extent: Extent) -> Option<Spoiled> {
+        let faults = self.common.faults();
+        if !faults.is_armed() {
+            return None;
+        }
+        let sectors = extent.end.saturating_sub(extent.start);
+        faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
+        let zone_start = self.common.geometry().zone_start(self.number);
+        let first = zone_start.saturating_add(extent.start);
+        if nr_requests > 1 {
+            // They are written one by one then, so that the right one fails.
+            let spoiled = faults.would_spoil_write(first, sectors);
+            return spoiled.then_some(Spoiled { sectors: 0 });
+        }
+        let block = u64::from(self.common.block_size() >> SECTOR_SHIFT);
+        faults.spoils_write(first, sectors, block)
+    }
+
+    /// Has a command for the zone fail if faults were injected that say so.
+    fn fail_command(&self, command: ZoneCommand) -> Result<(), Trouble> {
+        if self.common.faults().fails(command) {
+            return Err(Trouble::Injected);
+        }
+        Ok(())
     }
 
     /// Carries out a write or append at once if nothing else is to be done in the zone, and if it
@@ -591,18 +660,26 @@ impl SequentialZone {
 
     /// Carries out what is not a write.
     fn single(&self, request: Request<Zloop>) {
-        let result = match request.command() {
-            Some(Command::ZoneOpen) => self.with_zone(|zone, set| zone.open(set)),
-            Some(Command::ZoneClose) => self.with_zone(|zone, set| zone.close(set)),
-            Some(Command::ZoneFinish) => self.finish(),
-            Some(Command::ZoneReset) => self.reset(),
+        let command = match request.command() {
+            Some(Command::ZoneOpen) => ZoneCommand::Open,
+            Some(Command::ZoneClose) => ZoneCommand::Close,
+            Some(Command::ZoneFinish) => ZoneCommand::Finish,
+            Some(Command::ZoneReset) => ZoneCommand::Reset,
             Some(Command::Read) => return self.read_again(request),
             _ => return request.end(Status::NOTSUPP),
         };
+        self.common.faults().delay(Kind::Zone, 0);
+        let result = self.fail_command(command).and_then(|()| match command {
+            ZoneCommand::Open => self.with_zone(|zone, set| zone.open(set)),
+            ZoneCommand::Close => self.with_zone(|zone, set| zone.close(set)),
+            ZoneCommand::Finish => self.finish(),
+            ZoneCommand::Reset => self.reset(),
+        });
         match result {
             Ok(()) => request.end(Status::OK),
             Err(Trouble::Refused(refusal)) => self.refuse(request, refusal),
-            Err(Trouble::Medium(err)) => {
+            Err(trouble) => {
+                let err = trouble.errno();
                 report!(
                     self.common,
                     "zone {}: {} failed: {err:?}",
@@ -678,9 +755,13 @@ impl SequentialZone {
 
     /// The zone's part of a reset of all zones: those that can't be reset are skipped.
     fn reset_if_allowed(&self) -> Result {
-        match self.reset() {
+        match self
+            .fail_command(ZoneCommand::Reset)
+            .and_then(|()| self.reset())
+        {
             Ok(()) | Err(Trouble::Refused(_)) => Ok(()),
-            Err(Trouble::Medium(err)) => {
+            Err(trouble) => {
+                let err = trouble.errno();
                 report!(self.common, "zone {}: can't be reset: {err:?}", self.number);
                 Err(err)
             }
@@ -833,4 +914,15 @@ enum Trouble {
     Refused(Refusal),
     /// The file system has failed.
     Medium(Error),
+    /// A fault was injected.
+    Injected,
+}
+
+impl Trouble {
+    fn errno(self) -> Error {
+        match self {
+            Self::Medium(err) => err,
+            Self::Refused(_) | Self::Injected => EIO,
+        }
+    }
 }

@@ -25,18 +25,22 @@
 //! `zones.rs` has the zones, most of which nothing was done to; `backing.rs` finds or makes their
 //! files when a device is added.
 //!
-//! `options.rs`, `geometry.rs` and `zone.rs` are the rules: they know no kernel type and are tested
-//! on their own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
+//! What is there to make those above fail: `declare.rs` makes zones read-only or offline, `inject.rs`
+//! has requests fail, get lost or take longer.
+//!
+//! `options.rs`, `geometry.rs`, `zone.rs`, `declaration.rs` and `fault.rs` are the rules: they know
+//! no kernel type and are tested on their own. `kernel_ext/` holds what the kernel crate lacks, and
+//! all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
 //!
 //! 1. the registry of devices (`control.rs`); it is not held while a device is made or removed
-//! 2. the flush lock of a device
+//! 2. the flush lock of a device, and the one for what is declared of its zones
 //! 3. a sequential zone's state; never those of two zones
 //! 4. the open set of a device
 //! 5. a zone's mailbox; taken by completions, so interrupts are off
 //!
-//! What guards a zone's file, the directory of the files, or an entry of the zone table is locked
+//! What guards a zone's file, the faults, the directory of the files, or an entry of the zone table is locked
 //! for a moment with nothing inside it.
 
 #[deny(unsafe_code)]
@@ -55,7 +59,11 @@ mod declare;
 #[deny(unsafe_code)]
 mod device;
 #[deny(unsafe_code)]
+mod fault;
+#[deny(unsafe_code)]
 mod geometry;
+#[deny(unsafe_code)]
+mod inject;
 mod kernel_ext;
 #[deny(unsafe_code)]
 mod mailbox;

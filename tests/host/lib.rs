@@ -8,6 +8,8 @@
 
 #[path = "../../declaration.rs"]
 mod declaration;
+#[path = "../../fault.rs"]
+mod fault;
 #[path = "../../geometry.rs"]
 mod geometry;
 #[path = "../../options.rs"]

@@ -152,7 +152,19 @@ impl<T: FileIoOperations> RequestList<T> {
     /// can't even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list
     /// does nothing.
     pub(crate) fn submit(self, file: ARef<File>, position: u64, direction: Direction) {
-        self.start(file, position, direction, Waiting::Allowed);
+        self.start(file, position, direction, Waiting::Allowed, u32::MAX);
+    }
+
+    /// Like [`Self::submit`], but leaves out what is behind the first `limit` bytes.
+    pub(crate) fn submit_part(
+        self,
+        file: ARef<File>,
+        position: u64,
+        direction: Direction,
+        limit: u64,
+    ) {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        self.start(file, position, direction, Waiting::Allowed, limit);
     }
 
     /// Like [`Self::submit`], but does not wait, for I/O or for locks. For the task whose request
@@ -167,14 +179,22 @@ impl<T: FileIoOperations> RequestList<T> {
         let allowed = direction == Direction::Read || file_size_is_unlimited();
         match NestedIoScope::enter() {
             Some(_scope) if able && allowed => {
-                self.start(file, position, direction, Waiting::Forbidden);
+                self.start(file, position, direction, Waiting::Forbidden, u32::MAX);
             }
             _ => T::file_io_not_now(self),
         }
     }
 
-    /// Does what [`Self::submit`] and [`Self::submit_nowait`] do, within a scope.
-    fn start(mut self, file: ARef<File>, position: u64, direction: Direction, waiting: Waiting) {
+    /// Does what [`Self::submit`] and [`Self::submit_nowait`] do, within a scope, with no more than
+    /// `limit` bytes.
+    fn start(
+        mut self,
+        file: ARef<File>,
+        position: u64,
+        direction: Direction,
+        waiting: Waiting,
+        limit: u32,
+    ) {
         let Some(head) = self.pop_front() else {
             return;
         };
@@ -183,7 +203,7 @@ impl<T: FileIoOperations> RequestList<T> {
         let owned = unsafe { &mut *(*io).owned.get() };
         let mut iter = bindings::iov_iter::default();
         let prepared = self
-            .prepare(&head, &mut owned.bvecs, direction, &mut iter)
+            .prepare(&head, &mut owned.bvecs, direction, limit, &mut iter)
             .and_then(|bytes| {
                 let position = i64::try_from(position)?;
                 Ok((bytes, position, Entry::find(&file, direction, waiting)?))
@@ -252,12 +272,13 @@ impl<T: FileIoOperations> RequestList<T> {
     }
 
     /// Makes `iter` go over the data of all requests, `head` being the first, which the list lacks,
-    /// and returns the number of bytes.
+    /// or over the first `limit` bytes of it, and returns the number of bytes.
     fn prepare(
         &self,
         head: &Request<T>,
         bvecs: &mut KVec<bindings::bio_vec>,
         direction: Direction,
+        limit: u32,
         iter: &mut bindings::iov_iter,
     ) -> Result<u32> {
         let bytes = self
@@ -265,13 +286,14 @@ impl<T: FileIoOperations> RequestList<T> {
             .try_fold(head.bytes(), |sum, request| {
                 sum.checked_add(request.bytes())
             })
-            .ok_or(EINVAL)?;
+            .ok_or(EINVAL)?
+            .min(limit);
         let (bvec, nr_segs, offset) = gather(head, self, bvecs)?;
         let data_source = match direction {
             Direction::Read => bindings::ITER_DEST,
             Direction::Write => bindings::ITER_SOURCE,
         };
-        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold `bytes` bytes after
+        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold at least `bytes` bytes after
         // `offset`. It and the pages stay until the requests end, which is after the operation.
         unsafe { bindings::iov_iter_bvec(iter, data_source, bvec, nr_segs, bytes as usize) };
         iter.iov_offset = offset;

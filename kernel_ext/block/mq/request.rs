@@ -296,6 +296,16 @@ impl<T: Operations> Request<T> {
     }
 }
 
+impl<T: Operations> Request<T> {
+    /// Gives the request up without carrying it out, as if a drive never answered: it ends when its
+    /// time is over.
+    pub(crate) fn lose(self) {
+        let this = ManuallyDrop::new(self);
+        // RELEASE: From here on the request is `end_if_lost`'s.
+        this.pdu().end_is_lost.store(true, Release);
+    }
+}
+
 impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the request is ours to end, and it is not used any more.

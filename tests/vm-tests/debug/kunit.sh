@@ -10,7 +10,7 @@
 # The suites in the sources, and no others, have run with all their cases.
 test_suites_have_run() {
 	local suite results cases
-	for suite in zloop_declaration zloop_geometry zloop_options zloop_zone; do
+	for suite in zloop_declaration zloop_fault zloop_geometry zloop_options zloop_zone; do
 		results=/sys/kernel/debug/kunit/$suite/results
 		[[ -r $results ]] || fail "the suite $suite is not there"
 		cat "$results"
@@ -19,5 +19,5 @@ test_suites_have_run() {
 		cases=$(grep -cE '^ +ok [0-9]+ ' "$results")
 		((cases >= 5)) || fail "$suite has $cases cases only"
 	done
-	assert_eq "$(compgen -G '/sys/kernel/debug/kunit/zloop_*' | wc -l)" 4 "suites"
+	assert_eq "$(compgen -G '/sys/kernel/debug/kunit/zloop_*' | wc -l)" 5 "suites"
 }

@@ -42,6 +42,10 @@ PAGE = 4096
 
 NUMBERS = [b"capacity_mb", b"zone_size_mb", b"zone_capacity_mb", b"conv_zones", b"nr_queues", b"queue_depth",
            b"zone_append", b"max_open_zones", b"max_active_zones"]
+DECLARE = [b"zone_readonly", b"zone_offline", b"zone_good"]
+BADBLOCKS = [b"badblocks", b"badblocks_read", b"badblocks_write"]
+FAULTS = [b"badblocks_once", b"badblocks_partial_io", b"fail_open", b"fail_close", b"fail_finish", b"fail_reset", b"timeout", b"requeue",
+          b"read_nsec", b"write_nsec", b"flush_nsec", b"zone_nsec", b"read_mbps", b"write_mbps"]
 FLAGS = [b"buffered_io", b"ordered_zone_append", b"discard_write_cache"]
 
 
@@ -81,11 +85,62 @@ def identity(text):
     return -1 if negative and value else value
 
 
+def row(text, read):
+    """The first and the last number of FIRST-LAST."""
+    first, _, last = text.partition(b"-")
+    first, last = read(first), read(last)
+    if first > last:
+        raise Refused(errno.EINVAL)
+    return first, last
+
+
+def sector(text):
+    value = digits(text[2:], 16) if text[:2] in (b"0x", b"0X") else digits(text, 10)
+    if value > 2**64 - 1:
+        raise Refused(errno.EINVAL)
+    return value
+
+
+def parse_fault(name, items):
+    """What a command asks for that makes things fail: {"id": ..., "zones": (first, last), "bad": [last sectors]}."""
+    got = {"bad": []}
+    for item in items:
+        key, equals, value = item.partition(b"=")
+        if key == b"clear" and name == b"inject" and not equals:
+            got["fault"] = True
+        elif not value:
+            raise Refused(errno.EINVAL)
+        elif key == b"id":
+            got["id"] = identity(value)
+        elif key == b"zones" and name in DECLARE:
+            got["zones"] = row(value, number) if b"-" in value else (number(value),) * 2
+        elif key in BADBLOCKS and name == b"inject":
+            if value[:1] not in (b"+", b"-") or b"-" not in value[1:]:
+                raise Refused(errno.EINVAL)
+            got["fault"] = True
+            got[key] = row(value[1:], sector)[1] if value[:1] == b"+" else -1
+        elif key in FAULTS and name == b"inject":
+            if number(value) > 1 and key in (b"badblocks_once", b"badblocks_partial_io"):
+                raise Refused(errno.EINVAL)
+            got["fault"] = True
+        else:
+            raise Refused(errno.EINVAL)
+    if name in DECLARE and "zones" not in got or "id" not in got:
+        raise Refused(errno.EINVAL)
+    if got["id"] < 0:
+        raise Refused(errno.ENODEV)
+    if name == b"inject" and "fault" not in got:
+        raise Refused(errno.EINVAL)
+    return got
+
+
 def parse(text):
-    """("add" or "remove", the options), defaults filled in, or Refused."""
+    """("add" or "remove", the options), defaults filled in, or Refused. The other commands have "declare" and "inject"."""
     text = text.split(b"\0", 1)[0]
     name = re.match(rb"[^,\s]*", text).group()
     rest = text[len(name):].lstrip(SPACE)
+    if name in DECLARE or name == b"inject":
+        return "inject" if name == b"inject" else "declare", parse_fault(name, filter(None, re.split(rb"[,\n]", rest)))
     if name not in (b"add", b"remove"):
         raise Refused(errno.EINVAL)
     adding = name == b"add"
@@ -203,6 +258,14 @@ class World:
         """What is to come of a command that is in the language: a set of errnos, and 0 for success."""
         if command == "remove":
             return {0} if o[b"id"] in self.devices else {errno.ENODEV}
+        if command in ("declare", "inject"):
+            device = self.devices.get(o["id"])
+            if not device:
+                return {errno.ENODEV}
+            if command == "declare":
+                return {0 if o["zones"][0] >= device[b"conv_zones"] and o["zones"][1] < device["zones"] else errno.EINVAL}
+            end = device["zones"] * device[b"zone_size_mb"] * 2048
+            return {0 if all(o.get(key, -1) < end for key in BADBLOCKS) else errno.EINVAL}
         number = self.number(o)
         if number in self.devices:
             return {errno.EEXIST}
@@ -244,7 +307,7 @@ class World:
         directory = real + b"/%d" % i
         conv, zones = o[b"conv_zones"], o["zones"]
         names = {b"cnv-%06u" % z if z < conv else b"seq-%06u" % z for z in range(zones)} | {b"geometry"}
-        there = set(os.listdir(directory))
+        there = set(os.listdir(directory)) - {b"conditions"}
         check(there == names, f"files in {directory}: {sorted(there ^ names)[:6]} too many or missing")
         for name in names:
             stat = os.lstat(directory + b"/" + name)
@@ -271,7 +334,7 @@ class World:
                 if not os.path.isdir(path):
                     continue
                 for name in os.listdir(path):
-                    if re.fullmatch(rb"(cnv|seq)-\d{6,}|geometry", name):
+                    if re.fullmatch(rb"(cnv|seq)-\d{6,}|geometry|conditions", name):
                         os.unlink(path + b"/" + name)
         self.made = {}
 
@@ -351,6 +414,28 @@ def option(r):
                      b"id =1", b"conv_zones =1", b" id=1", b"\0", b"%s%n", b"add", b"remove"])
 
 
+def fault(r):
+    """A command that makes things fail, of a device that may be there."""
+    at = lambda: b"%d" % r.randrange(0, 10) if r.random() < 0.8 else fuzzed_number(r)
+    o = [b"id=%d" % r.choice(IDS)]
+    if r.random() < 0.5:
+        name = r.choice(DECLARE)
+        o.append(b"zones=" + at() + (b"-" + at() if r.random() < 0.5 else b""))
+    else:
+        name = b"inject"
+        for _ in range(r.choice([1, 1, 2, 3])):
+            kind = r.random()
+            if kind < 0.4:
+                o.append(r.choice(BADBLOCKS) + b"=" + r.choice([b"+", b"+", b"-", b""]) + at() + b"-" + at())
+            elif kind < 0.9:
+                # Not so large that the next command would wait for it.
+                o.append(r.choice(FAULTS) + b"=" + b"%d" % r.randrange(3))
+            else:
+                o.append(r.choice([b"clear", b"clear=1", b"zones=3", b"badblocks_once=x", b"fail_open"]))
+    r.shuffle(o)
+    return name + r.choice([b" ", b" ", b","]) + b",".join(o)
+
+
 def mutate(r, text):
     text = bytearray(text)
     for _ in range(r.choice([1, 1, 1, 2, 3, 8])):
@@ -383,7 +468,7 @@ def valid(r):
 
 
 def command(r):
-    """One command, of any kind."""
+    """One command, of any kind but the next one."""
     kind = r.random()
     if kind < 0.03:
         return valid(r)
@@ -409,6 +494,13 @@ def command(r):
     if kind < 0.999:
         return r.randbytes(r.choice([PAGE - 1, PAGE, PAGE + 1, 5000]))
     return valid(r) + b"," * (1 << 20)
+
+
+def any_command(r):
+    """One that the C driver may have, or one of ours."""
+    if r.random() < 0.9:
+        return command(r)
+    return fault(r) if r.random() < 0.8 else mutate(r, fault(r))
 
 
 def huge(o):
@@ -466,7 +558,7 @@ def shown(text):
 def alone(r, world, control, count):
     accepted = 0
     for nr in range(count):
-        text = command(r)
+        text = any_command(r)
         how = r.random()
         keep = r.random() < 0.3
         try:
@@ -488,7 +580,7 @@ def alone(r, world, control, count):
                 accepted += 1
                 if what == "remove":
                     world.removed(o)
-                else:
+                elif what == "add":
                     world.added(o)
                     if not keep:
                         i = world.number(o) if o[b"id"] >= 0 else max(i for i in world.devices if world.devices[i] is o)
@@ -513,7 +605,7 @@ def together(r, world, control, count):
             r = random.Random(seed)
             control = Control()
             for nr in range(count // 3):
-                text = valid(r) if r.random() < 0.05 else command(r)
+                text = valid(r) if r.random() < 0.05 else any_command(r)
                 allowed = None
                 try:
                     if len(text) > PAGE:
@@ -540,7 +632,7 @@ def together(r, world, control, count):
             path = directory + b"/%d" % i
             if os.path.isdir(path):
                 names = os.listdir(path)
-                odd = [n for n in names if not re.fullmatch(rb"(cnv|seq)-\d{6}|geometry", n)]
+                odd = [n for n in names if not re.fullmatch(rb"(cnv|seq)-\d{6}|geometry|conditions", n)]
                 check(not odd, f"in {path}: {odd}")
                 check(not names or b"geometry" in names, f"files without a record in {path}")
     return 0

@@ -591,8 +591,8 @@ impl Drop for DeviceDirectory {
     }
 }
 
-/// The errno that an `add` fails with: one that a script of the C driver's knows. A write has no file
-/// name that could be missing.
+/// The errno that an `add` fails with: one that a script of the C driver's knows. A write has no
+/// file name that could be missing.
 fn errno_for_add(err: Error) -> Error {
     if err == ENOENT {
         EINVAL

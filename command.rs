@@ -7,7 +7,8 @@
 //!
 //! Reads and small writes to conventional zones are first tried by the task that queues them: they
 //! mostly need no waiting, and a trip through a workqueue costs more than the rest. What has to
-//! wait, or does not succeed, is done again by a work item, which may sleep and has nobody's limits.
+//! wait, or does not succeed, is done again by a work item, which may sleep and has nobody's
+//! limits.
 
 use crate::{
     device::Zloop,

@@ -6,9 +6,9 @@
 //! and given up after it has been removed; in between the registry is not locked, since both can
 //! take long, and a device can be opened as soon as it is there.
 //!
-//! Reading is for everybody who may open the control device. A command changes the whole system, and
-//! names files: it takes `CAP_SYS_ADMIN` in the initial user namespace, and its path is resolved
-//! with the credentials and in the mount namespace of the task that writes it.
+//! Reading is for everybody who may open the control device. A command changes the whole system,
+//! and names files: it takes `CAP_SYS_ADMIN` in the initial user namespace, and its path is
+//! resolved with the credentials and in the mount namespace of the task that writes it.
 
 use crate::{
     declaration::Declaration,

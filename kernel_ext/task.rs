@@ -70,8 +70,8 @@ impl Drop for BlockIoScope {
 ///
 /// The I/O below goes its own way, at once: it is neither added to the plug that is being flushed,
 /// nor to the list of bios that waits for the task to return from the device above. To such a list
-/// nobody could add while being waited for, when memory is short. And the file system below does not
-/// take the transaction that the one above may be in for one of its own.
+/// nobody could add while being waited for, when memory is short. And the file system below does
+/// not take the transaction that the one above may be in for one of its own.
 #[must_use = "the scope ends when this is dropped"]
 pub(crate) struct NestedIoScope {
     plug: *mut bindings::blk_plug,

@@ -100,8 +100,8 @@ struct Owned<T: Operations> {
 }
 
 // SAFETY: `iocb` and `owned` are touched by the submitter before the operation begins, by nobody
-// but the file system, which knows how to share a kiocb, while it goes on, and by the last holder of
-// `refs` after that. The rest is atomic.
+// but the file system, which knows how to share a kiocb, while it goes on, and by the last holder
+// of `refs` after that. The rest is atomic.
 unsafe impl<T: Operations> Sync for FileIo<T> {}
 // SAFETY: Nothing in it belongs to a task.
 unsafe impl<T: Operations> Send for FileIo<T> {}
@@ -249,8 +249,8 @@ impl<T: FileIoOperations> RequestList<T> {
         };
         // From here on the request belongs to the operation.
         let head = head.into_raw();
-        // SAFETY: No operation is under way, so the kiocb and the references are ours. The pdu stays
-        // until the last reference is given back.
+        // SAFETY: No operation is under way, so the kiocb and the references are ours. The pdu
+        // stays until the last reference is given back.
         let iocb = unsafe {
             (*io).refs.store(2, Relaxed);
             (*io).iocb.get().write(iocb);

@@ -18,6 +18,8 @@ mod options;
 mod zone;
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod zone_exhaustive;
 #[cfg(test)]
 mod zone_model;

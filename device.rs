@@ -68,13 +68,18 @@ use crate::{
         Zones, //
     },
 };
+
+use crate::kernel_ext::compat::sync::{
+    new_spinlock_irq,
+    SpinLockIrq, //
+};
 use kernel::{
     block::{
         SECTOR_SHIFT,
         SECTOR_SIZE, //
     },
     error::to_result,
-    new_condvar, new_mutex, new_spinlock, new_spinlock_irq,
+    new_condvar, new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -85,8 +90,7 @@ use kernel::{
         ArcBorrow,
         CondVar,
         Mutex,
-        SpinLock,
-        SpinLockIrq, //
+        SpinLock, //
     },
     workqueue::{
         self,

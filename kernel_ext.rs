@@ -8,6 +8,7 @@
 //! support for `rnull`), its names are used.
 
 pub(crate) mod block;
+pub(crate) mod compat;
 pub(crate) mod cred;
 pub(crate) mod fmt;
 pub(crate) mod fs;

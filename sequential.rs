@@ -76,11 +76,16 @@ use crate::{
     zones, //
 };
 use core::cmp::Ordering;
+
+use crate::kernel_ext::compat::sync::{
+    new_spinlock_irq,
+    SpinLockIrq, //
+};
 use kernel::{
     alloc::Flags,
     block::SECTOR_SHIFT,
     fs::File,
-    impl_has_work, new_mutex, new_spinlock_irq, new_work,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         aref::ARef,
@@ -92,8 +97,7 @@ use kernel::{
             Release, //
         },
         Arc,
-        Mutex,
-        SpinLockIrq, //
+        Mutex, //
     },
     workqueue::{
         Queue,

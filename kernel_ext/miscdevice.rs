@@ -5,6 +5,8 @@
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
 use core::marker::PhantomData;
+
+use crate::kernel_ext::compat::miscdevice::MiscDeviceRegistration;
 use kernel::{
     bindings,
     container_of,
@@ -17,9 +19,9 @@ use kernel::{
         IovIterSource, //
     },
     miscdevice::{
+        self,
         MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
+        MiscDeviceOptions, //
     },
     prelude::*,
     sync::Arc, //
@@ -91,15 +93,10 @@ struct OpenFile<T>(PhantomData<T>);
 impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
     type Ptr = Arc<T>;
 
-    fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Arc<T>> {
+    fn open(_file: &File, misc: &miscdevice::MiscDeviceRegistration<Self>) -> Result<Arc<T>> {
+        let misc: *const MiscDeviceRegistration<Self> = core::ptr::from_ref(misc).cast();
         // SAFETY: `OpenFile<T>` is registered by `SharedRegistration` only.
-        let registration = unsafe {
-            &*container_of!(
-                core::ptr::from_ref(misc),
-                SharedRegistration<T>,
-                registration
-            )
-        };
+        let registration = unsafe { &*container_of!(misc, SharedRegistration<T>, registration) };
         Ok(registration.data.clone())
     }
 

@@ -9,12 +9,24 @@ use core::{
     mem::replace,
     ptr::null_mut, //
 };
+
+use crate::kernel_ext::compat::sync::new_spinlock_irq;
 use kernel::{
     bindings,
     ffi::c_void,
     task::Task,
     types::NotThreadSafe, //
 };
+use pin_init::stack_pin_init;
+
+/// Calls `f` while what runs stays on its CPU, undisturbed by interrupts.
+///
+/// It takes a spin lock that nobody else has for it, which the kernel crate offers in all kernels.
+pub(crate) fn on_one_cpu<R>(f: impl FnOnce() -> R) -> R {
+    stack_pin_init!(let here = new_spinlock_irq!(()));
+    let _here = here.lock();
+    f()
+}
 
 /// A scope in which the current task does the I/O of a block device.
 ///

@@ -172,7 +172,8 @@ impl Directory {
                 // CAST: A size is not negative.
                 size: stat.size as FileSize,
             }),
-            bindings::S_IFLNK => Err(ELOOP),
+            // CAST: A small constant.
+            bindings::S_IFLNK => Err(Error::from_errno(-(bindings::ELOOP as c_int))),
             bindings::S_IFDIR => Err(EISDIR),
             _ => Err(EINVAL),
         }

@@ -26,18 +26,20 @@ use super::{
 };
 use crate::kernel_ext::task::{
     file_size_is_unlimited,
+    on_one_cpu,
     NestedIoScope, //
 };
 use core::{
     cell::UnsafeCell,
     ptr::NonNull, //
 };
+
+use crate::kernel_ext::compat::bi_offset;
 use kernel::{
     bindings,
     container_of,
     error::code::EIOCBQUEUED,
     fs::File,
-    interrupt::local_interrupt_disable,
     prelude::*,
     sync::{
         aref::ARef,
@@ -390,7 +392,7 @@ fn gather<T: Operations>(
         // The bio may have been split, so the data may start within a piece.
         // SAFETY: `bi_idx` is an index of the bio's array.
         let array = unsafe { bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize) };
-        return Ok((array, pieces, bio.bi_iter.bi_offset as usize));
+        return Ok((array, pieces, bi_offset!(bio.bi_iter) as usize));
     }
 
     bvecs.clear();
@@ -437,14 +439,15 @@ unsafe extern "C" fn ki_complete<T: FileIoOperations>(iocb: *mut bindings::kiocb
 ///
 /// `file` must be an open file.
 unsafe fn try_start_write(file: *mut bindings::file) -> bool {
-    // It counts per CPU, so the task must stay where it is.
-    let _irq = local_interrupt_disable();
-    // SAFETY: An open file has an inode, which has a super block. The slow path of
-    // `percpu_down_read_trylock()` is right always, and the one that is exported.
-    unsafe {
-        let sb = (*(*file).f_inode).i_sb;
-        bindings::__percpu_down_read(&raw mut (*sb).s_writers.rw_sem[0], true, false)
-    }
+    // It counts per CPU.
+    on_one_cpu(|| {
+        // SAFETY: An open file has an inode, which has a super block. The slow path of
+        // `percpu_down_read_trylock()` is right always, and the one that is exported.
+        unsafe {
+            let sb = (*(*file).f_inode).i_sb;
+            bindings::__percpu_down_read(&raw mut (*sb).s_writers.rw_sem[0], true, false)
+        }
+    })
 }
 
 /// Gives back the freeze protection that `vfs_iocb_iter_write()` took: `kiocb_end_write()`.
@@ -461,11 +464,12 @@ unsafe fn end_write(file: *mut bindings::file) {
     };
     debug_assert!(u32::from(mode) & bindings::S_IFMT == bindings::S_IFREG);
     // The slow path of `percpu_up_read()` is right always, and the one that is exported. It counts
-    // per CPU, so the task must stay where it is.
-    let _irq = local_interrupt_disable();
-    // SAFETY: The first semaphore is that of `SB_FREEZE_WRITE`; it is held, by the safety
-    // requirement.
-    unsafe { bindings::__percpu_up_read(&raw mut (*sb).s_writers.rw_sem[0]) };
+    // per CPU.
+    on_one_cpu(|| {
+        // SAFETY: The first semaphore is that of `SB_FREEZE_WRITE`; it is held, by the safety
+        // requirement.
+        unsafe { bindings::__percpu_up_read(&raw mut (*sb).s_writers.rw_sem[0]) }
+    });
 }
 
 /// Gives back a reference to the operation whose first request is `head`. With the last one the

@@ -27,6 +27,8 @@ use core::{
         NonNull, //
     },
 };
+
+use crate::kernel_ext::compat::module::this_module;
 use kernel::{
     bindings,
     error::{
@@ -38,7 +40,6 @@ use kernel::{
         self,
         Write, //
     },
-    module::this_module,
     prelude::*,
     static_lock_class,
     str::NullTerminatedFormatter,
@@ -161,7 +162,7 @@ impl<T: Operations> UnaddedDisk<T> {
             work_queue,
             queue_data,
             _tag_set: tag_set,
-            _module: ModuleRef::get(this_module::<T::OwnerModule>()),
+            _module: ModuleRef::get(this_module::<crate::LocalModule>()),
         };
         let private = KBox::new(private, GFP_KERNEL)?;
         // SAFETY: The tag set is valid and outlives the disk, which owns a reference to it.
@@ -344,7 +345,7 @@ impl<T: Operations> DiskVTable<T> {
     }
 
     const VTABLE: bindings::block_device_operations = bindings::block_device_operations {
-        owner: this_module::<T::OwnerModule>().as_ptr(),
+        owner: this_module::<crate::LocalModule>().as_ptr(),
         report_zones: Some(Self::report_zones),
         free_disk: Some(Self::free_disk),
         ..pin_init::zeroed()

@@ -16,7 +16,7 @@ use crate::kernel_ext::block::{
     zoned::ZoneReport,
     Status, //
 };
-use ::pin_init::raw_try_init;
+use crate::kernel_ext::compat::pin_init::raw_try_init;
 use core::{
     marker::PhantomData,
     ptr::NonNull, //

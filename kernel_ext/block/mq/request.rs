@@ -23,6 +23,8 @@ use core::{
         NonNull, //
     }, //
 };
+
+use crate::kernel_ext::compat::bi_offset;
 use kernel::{
     bindings,
     block::SECTOR_SHIFT,
@@ -432,15 +434,15 @@ impl Iterator for Bvecs<'_> {
             // SAFETY: While `bi_size` is not zero, `bi_idx` is an index of the bio's array.
             let bvec = unsafe { *(*self.bio).bi_io_vec.add(iter.bi_idx as usize) };
             // `mp_bvec_iter_bvec()` and `bvec_iter_advance_single()`.
-            let len = iter.bi_size.min(bvec.bv_len - iter.bi_offset);
+            let len = iter.bi_size.min(bvec.bv_len - bi_offset!(iter));
             let range = bindings::bio_vec {
                 bv_page: bvec.bv_page,
                 bv_len: len,
-                bv_offset: bvec.bv_offset + iter.bi_offset,
+                bv_offset: bvec.bv_offset + bi_offset!(iter),
             };
             iter.bi_size -= len;
             iter.bi_idx += 1;
-            iter.bi_offset = 0;
+            bi_offset!(iter) = 0;
             if len != 0 {
                 return Some(range);
             }

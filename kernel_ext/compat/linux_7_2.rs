@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel crate of Linux 7.2 lacks.
+
+pub(crate) mod miscdevice;
+pub(crate) mod module;
+pub(crate) mod pin_init;
+pub(crate) mod sync;

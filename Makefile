@@ -21,6 +21,9 @@ check-host:
 check-in-tree:
 	tests/check in-tree
 
+check-package:
+	tests/check package
+
 check-vm:
 	tests/check vm
 
@@ -57,6 +60,13 @@ model:
 bench:
 	tests/bench/run $(BENCH)
 
+deb:
+	bash -c '. tests/vm/lib.sh && cp -v "$$(deb)"/zloop-dkms_*_all.deb .'
+
+# For the tree LINUX, or else for the source of the virtual machine's kernel.
+patch:
+	bash -c '. tests/vm/lib.sh && patch/make "$${LINUX:-$$(linux)}" >zloop.patch'
+
 demo:
 	tests/vm/demo
 
@@ -75,12 +85,15 @@ distclean: clean
 help:
 	@echo 'make                 build zloop.ko for the running kernel'
 	@echo 'make KDIR=dir        for the kernel with that build directory'
+	@echo 'make deb             a package for Debian that builds it for each kernel'
+	@echo 'make patch [LINUX=dir]                   a patch for a kernel tree'
 	@echo 'make demo            see a zoned disk work in a virtual machine'
 	@echo 'make shell           a virtual machine with the module loaded'
 	@echo 'make check           all tests'
 	@echo 'make check-style     rustfmt, clippy, no warnings, shellcheck'
 	@echo 'make check-host      the tests that need no kernel'
 	@echo 'make check-in-tree   built in, and as a module, in a kernel tree'
+	@echo 'make check-package   that patch and that package, and the manual page'
 	@echo 'make check-vm        the tests in a virtual machine'
 	@echo 'make check-power     a few power cuts under load'
 	@echo 'make check-debug     the same tests in a kernel that looks for mistakes'
@@ -100,7 +113,7 @@ help:
 	@echo 'ZLOOP_ACCEL=kvm|tcg        instead of trying whether KVM works'
 	@echo 'DEBIAN_MIRROR=url          where packages come from'
 
-export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR FIO_SRC ZONEFS_TOOLS_SRC
+export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC
 
-.PHONY: modules modules_install check check-style check-host check-in-tree \
+.PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-package \
 	check-vm check-power check-debug check-zbd check-zonefs check-defects fuzz power storm model bench demo shell clean distclean help

@@ -9,7 +9,13 @@ fn options_are_documented() {
     // A file, what is before an option's name there, and what is behind it if the option has a
     // value or has none.
     let texts = [
-        ("README.md", include_str!("../../README.md"), "| `", "=", "`"),
+        (
+            "README.md",
+            include_str!("../../README.md"),
+            "| `",
+            "=",
+            "`",
+        ),
         (
             "Documentation/zloop.4",
             include_str!("../../Documentation/zloop.4"),

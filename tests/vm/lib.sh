@@ -28,6 +28,8 @@ if [[ ${ZLOOP_DEBUG-} ]]; then
 	KERNEL=${STOCK_KERNEL%%[+-]*}-debug
 	export LLVM=1
 fi
+# Kernels that our package for Debian is tried with.
+DKMS_KERNELS=("$STOCK_KERNEL")
 export VM TREE CACHE KERNEL STOCK_KERNEL
 
 # Steps of one command, nested scripts included, are timed from its start.
@@ -145,6 +147,28 @@ kernel() {
 	fi
 }
 
+# package_root: where the package is made.
+package_root() {
+	need_host_tools
+	artefact package-root "root for packages (a minute)"
+}
+
+# deb: our package for Debian.
+deb() {
+	local root
+	root=$(package_root)
+	artefact deb "package for Debian" "${root##*/}" \
+		"$(cd "$TREE" && package_sources | xargs -r sha256sum | sha256sum)"
+}
+
+# dkms_root: where a user has installed it.
+dkms_root() {
+	local root
+	root=$(artefact user-root "Debian root of a user (a minute)" "$STOCK_KERNEL")
+	artefact dkms-root "user's root with our package (five minutes)" "${DKMS_KERNELS[@]}" "${root##*/}" \
+		"$(cd "$TREE" && find debian dkms -type f -exec sha256sum {} + | sort | sha256sum)"
+}
+
 # image: what the VM boots.
 image() {
 	local kernel root
@@ -165,6 +189,18 @@ c_zloop() {
 sources() {
 	(cd "$TREE" && find . -maxdepth 1 \( -name '*.rs' -o -name Kbuild -o -name Kconfig \) -print
 		[[ ! -d kernel_ext ]] || find kernel_ext -type f -print) | sort
+}
+
+# package_sources: what our package for Debian is made from.
+package_sources() {
+	sources
+	(cd "$TREE" && find debian dkms Documentation/zloop.4 README.md -type f -print) | sort
+}
+
+# linux: the files of the kernel's source that our patch for it is made with.
+linux() {
+	toolchain >/dev/null
+	artefact linux "files of Linux $STOCK_KERNEL (half a minute)" "$STOCK_KERNEL"
 }
 
 # module [MAKE_ARGUMENT...]: our module from the sources as they are now.
@@ -201,6 +237,11 @@ enter() {
 		done
 	fi
 	as_root "$VM/enter-root" "$root" "${binds[@]}" -- "$@"
+}
+
+# enter_root ROOT COMMAND...: the same in another root, without any kernel.
+enter_root() {
+	as_root "$VM/enter-root" "$1" "$TREE:/zloop" "$CACHE:/cache" -- "${@:2}"
 }
 
 # enter_for_kernel ...: the same with the kernel's build directory made.

@@ -24,6 +24,9 @@ check-in-tree:
 check-package:
 	tests/check package
 
+check-older:
+	tests/check older
+
 check-vm:
 	tests/check vm
 
@@ -94,6 +97,7 @@ help:
 	@echo 'make check-host      the tests that need no kernel'
 	@echo 'make check-in-tree   built in, and as a module, in a kernel tree'
 	@echo 'make check-package   that patch and that package, and the manual page'
+	@echo 'make check-older     some of the tests with a kernel of the series before'
 	@echo 'make check-vm        the tests in a virtual machine'
 	@echo 'make check-power     a few power cuts under load'
 	@echo 'make check-debug     the same tests in a kernel that looks for mistakes'
@@ -109,11 +113,12 @@ help:
 	@echo 'make distclean       remove the cache of downloads and builds, too'
 	@echo
 	@echo 'KERNEL=7.3.4+deb13-amd64   the Debian kernel of the virtual machine'
+	@echo 'OLDER_KERNEL=7.2.12+deb13-amd64   the one of check-older'
 	@echo 'ZLOOP_CACHE=dir            the cache (~/.cache/zloop)'
 	@echo 'ZLOOP_ACCEL=kvm|tcg        instead of trying whether KVM works'
 	@echo 'DEBIAN_MIRROR=url          where packages come from'
 
-export KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC
+export KERNEL OLDER_KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC
 
-.PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-package \
+.PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-package check-older \
 	check-vm check-power check-debug check-zbd check-zonefs check-defects fuzz power storm model bench demo shell clean distclean help

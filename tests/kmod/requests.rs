@@ -40,6 +40,15 @@
 mod program;
 
 mod bio;
+// rustfmt would look for the file here.
+#[rustfmt::skip]
+mod kernel_ext {
+    #[allow(
+        dead_code, unused_imports, unused_macros,
+        reason = "it is the driver's, copied here by the build"
+    )]
+    pub(crate) mod compat;
+}
 
 use bio::{
     Bio,
@@ -48,6 +57,11 @@ use bio::{
     Target, //
 };
 use core::mem::take;
+
+use crate::kernel_ext::compat::sync::{
+    new_spinlock_irq,
+    SpinLockIrq, //
+};
 use kernel::{
     block::SECTOR_SIZE,
     fs::{
@@ -63,14 +77,13 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
-    new_condvar, new_mutex, new_spinlock_irq,
+    new_condvar, new_mutex,
     prelude::*,
     str::CString,
     sync::{
         Arc,
         CondVar,
-        Mutex,
-        SpinLockIrq, //
+        Mutex, //
     },
     time::{
         Instant,

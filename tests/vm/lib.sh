@@ -28,8 +28,10 @@ if [[ ${ZLOOP_DEBUG-} ]]; then
 	KERNEL=${STOCK_KERNEL%%[+-]*}-debug
 	export LLVM=1
 fi
+# One of the series before, which the same source is for.
+OLDER_KERNEL=${OLDER_KERNEL:-7.2.12+deb13-amd64}
 # Kernels that our package for Debian is tried with.
-DKMS_KERNELS=("$STOCK_KERNEL")
+DKMS_KERNELS=("$STOCK_KERNEL" "$OLDER_KERNEL")
 export VM TREE CACHE KERNEL STOCK_KERNEL
 
 # Steps of one command, nested scripts included, are timed from its start.
@@ -216,7 +218,7 @@ requests() {
 	local kernel
 	kernel=$(kernel)
 	artefact requests "module for in-kernel requests" "$KERNEL" "${kernel##*/}" \
-		"$(cd "$TREE/tests/kmod" && sha256sum -- * | sha256sum)" "$@"
+		"$(cd "$TREE" && find tests/kmod kernel_ext/compat* -type f -exec sha256sum {} + | sort | sha256sum)" "$@"
 }
 
 # enter [--bind FROM:TO]... COMMAND...: run a command in the toolchain root,

@@ -3,6 +3,7 @@
 //! Files and directories, as the kernel itself uses them.
 
 pub(crate) mod file;
+mod freeze;
 
 pub(crate) use self::file::{
     Directory,
@@ -10,4 +11,8 @@ pub(crate) use self::file::{
     FileSize,
     IoAlignment,
     OpenFile, //
+};
+pub(super) use self::freeze::{
+    end_write,
+    try_start_write, //
 };

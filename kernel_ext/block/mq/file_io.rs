@@ -24,10 +24,15 @@ use super::{
         RequestList, //
     },
 };
-use crate::kernel_ext::task::{
-    file_size_is_unlimited,
-    on_one_cpu,
-    NestedIoScope, //
+use crate::kernel_ext::{
+    fs::{
+        end_write,
+        try_start_write, //
+    },
+    task::{
+        file_size_is_unlimited,
+        NestedIoScope, //
+    },
 };
 use core::{
     cell::UnsafeCell,
@@ -429,47 +434,6 @@ unsafe extern "C" fn ki_complete<T: FileIoOperations>(iocb: *mut bindings::kiocb
     }
     // SAFETY: This is the completer's reference.
     unsafe { put::<T>(head) };
-}
-
-/// Tries to get the freeze protection of a file's file system: `sb_start_write_trylock()`.
-///
-/// It is known to nobody as held by the task, so that another one may give it back.
-///
-/// # Safety
-///
-/// `file` must be an open file.
-unsafe fn try_start_write(file: *mut bindings::file) -> bool {
-    // It counts per CPU.
-    on_one_cpu(|| {
-        // SAFETY: An open file has an inode, which has a super block. The slow path of
-        // `percpu_down_read_trylock()` is right always, and the one that is exported.
-        unsafe {
-            let sb = (*(*file).f_inode).i_sb;
-            bindings::__percpu_down_read(&raw mut (*sb).s_writers.rw_sem[0], true, false)
-        }
-    })
-}
-
-/// Gives back the freeze protection that `vfs_iocb_iter_write()` took: `kiocb_end_write()`.
-///
-/// # Safety
-///
-/// The protection of `file`'s file system must be held, and be known to nobody as held by a task,
-/// which is how `kiocb_start_write()` leaves it.
-unsafe fn end_write(file: *mut bindings::file) {
-    // SAFETY: An open file has an inode, which has a super block.
-    let (mode, sb) = unsafe {
-        let inode = (*file).f_inode;
-        ((*inode).i_mode, (*inode).i_sb)
-    };
-    debug_assert!(u32::from(mode) & bindings::S_IFMT == bindings::S_IFREG);
-    // The slow path of `percpu_up_read()` is right always, and the one that is exported. It counts
-    // per CPU.
-    on_one_cpu(|| {
-        // SAFETY: The first semaphore is that of `SB_FREEZE_WRITE`; it is held, by the safety
-        // requirement.
-        unsafe { bindings::__percpu_up_read(&raw mut (*sb).s_writers.rw_sem[0]) }
-    });
 }
 
 /// Gives back a reference to the operation whose first request is `head`. With the last one the

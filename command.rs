@@ -123,7 +123,8 @@ pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
 pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: Direction) {
     let armed = request.queue_data().common().faults().is_armed();
     match zone.open_file() {
-        Some(file) if request.bytes() <= MAX_BYTES_NOW && !armed => {
+        // A FUA write waits for the medium.
+        Some(file) if request.bytes() <= MAX_BYTES_NOW && !request.is_fua() && !armed => {
             let position = begin_transfer(zone, &request);
             if direction == Direction::Write && !file.is_known_to_have(end(&request, position)) {
                 return RequestList::from(request).enqueue();
@@ -248,7 +249,7 @@ pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>
         let device = first.queue_data();
         match (first.command(), device.zone_at(first.sector())?) {
             (Some(Command::Write | Command::ZoneAppend), Zone::Sequential(zone)) => {
-                Some(zone.write_done(result, first.work_queue()))
+                Some(zone.write_done(&requests, result, first.work_queue()))
             }
             _ => None,
         }

@@ -23,6 +23,7 @@ use crate::{
                 Direction,
                 Disk,
                 FileIoOperations,
+                Fua,
                 IdleRequest,
                 Operations,
                 QueueLimits,
@@ -348,6 +349,12 @@ impl Device {
             dma_alignment: self.common.alignment.memory_mask.max(SECTOR_SIZE - 1),
             max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
             max_active_zones: options.max_active_zones.map_or(0, |max| max.get()),
+            fua: match options.io {
+                IoMode::Direct => Fua::Native,
+                // The sync of one write would be told that another one could not be written back,
+                // and the flush that is to be told of that would not.
+                IoMode::Buffered => Fua::Emulated,
+            },
         };
         let work_queue = match options.io {
             IoMode::Direct => OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,

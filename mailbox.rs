@@ -268,14 +268,18 @@ impl Mailbox {
 
     /// Notes that a write has ended.
     ///
-    /// One that has filled the zone, which is at `capacity`, must be attended to as well as one
-    /// that has failed.
-    pub(crate) fn end_write(&mut self, result: Result<u32>, capacity: u64) -> Ended {
+    /// One that has failed must be attended to, and so must one that has not but that `is_all` says
+    /// is followed by something: it is given the sectors.
+    pub(crate) fn end_write(
+        &mut self,
+        result: Result<u32>,
+        is_all: impl FnOnce(Extent) -> bool,
+    ) -> Ended {
         let Stage::Writing(extent) = self.stage else {
             return Ended::Attend;
         };
         match result {
-            Ok(bytes) if extent.is_covered_by(bytes) && extent.end < capacity => {
+            Ok(bytes) if extent.is_covered_by(bytes) && is_all(extent) => {
                 self.stage = Stage::Idle;
                 Ended::Well(extent)
             }

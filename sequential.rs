@@ -319,9 +319,16 @@ impl SequentialZone {
     /// Takes note of the end of a write. Any context.
     ///
     /// Unless it ended well, the requests are to be given to [`Self::attend`].
-    pub(crate) fn write_done(self: &Arc<Self>, result: Result<u32>, queue: &Queue) -> Ended {
+    pub(crate) fn write_done(
+        self: &Arc<Self>,
+        requests: &RequestList<Zloop>,
+        result: Result<u32>,
+        queue: &Queue,
+    ) -> Ended {
+        let capacity = self.capacity();
+        let is_fua = requests.is_fua();
         let mut mailbox = self.mailbox.lock();
-        let ended = mailbox.end_write(result, self.capacity());
+        let ended = mailbox.end_write(result, |extent| extent.end < capacity && !is_fua);
         if let Ended::Well(extent) = ended {
             self.written.store(extent.end, Release);
             self.common.changed().mark(self.number);
@@ -330,8 +337,8 @@ impl SequentialZone {
         ended
     }
 
-    /// Looks at a write that failed or filled the zone, and goes on with what is in the mailbox; or
-    /// submits one that could not be where waiting is not allowed. May sleep.
+    /// Looks at a write that failed, filled the zone, or is durable, and goes on with what is in the
+    /// mailbox; or submits one that could not be where waiting is not allowed. May sleep.
     pub(crate) fn attend(&self, requests: RequestList<Zloop>) {
         let attend = self.mailbox.lock().attend();
         let (extent, result) = match attend {
@@ -346,6 +353,11 @@ impl SequentialZone {
                 {
                     let mut state = self.state.lock();
                     state.zone.written(&mut self.common.open_zones().lock());
+                    // A zone has no holes: all before what is durable must be so, too, and is, since
+                    // the file was made longer for it.
+                    if requests.is_fua() {
+                        state.flushed = extent.end;
+                    }
                 }
                 requests.end(Status::OK);
             }
@@ -511,7 +523,14 @@ impl SequentialZone {
             }
             Some(Spoiled { sectors }) => Some(sectors << SECTOR_SHIFT),
         };
-        match self.file() {
+        let file = self.file().and_then(|file| {
+            if requests.is_fua() {
+                // What is in a file is durable only if the file is.
+                self.common.files().sync()?;
+            }
+            Ok(file)
+        });
+        match file {
             // Somebody has cut the file. This write would make a hole of what is missing.
             Ok(file) if !has_all_before(&file, extent) => {
                 <Zloop as FileIoOperations>::file_io_done(requests, Err(EIO));
@@ -561,7 +580,11 @@ impl SequentialZone {
     ///
     /// A write at the end of a file needs no waiting where the space for it is allocated.
     pub(crate) fn write_now(self: &Arc<Self>, request: Request<Zloop>, queue: &Queue) {
-        if request.bytes() > MAX_BYTES_NOW || !self.common.extends().is_worth_trying() {
+        // A FUA write waits for the medium.
+        if request.bytes() > MAX_BYTES_NOW
+            || request.is_fua()
+            || !self.common.extends().is_worth_trying()
+        {
             return self.post(request);
         }
         let request = {

@@ -45,9 +45,7 @@ use kernel::{
         aref::ARef,
         atomic::{
             AtomicFlag,
-            Full,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         Arc,
         Mutex,
@@ -70,8 +68,10 @@ pub(crate) struct ZoneFiles {
     io: IoMode,
     /// Whether a sequential zone's file may be missing as long as nothing is written.
     creation: FileCreation,
-    /// Whether files were made since the directory was last synced.
-    made: AtomicFlag,
+    /// Whether files were made since the directory was last synced. Locked while it is synced:
+    /// nobody may take for durable what somebody else is about to make so.
+    #[pin]
+    made: Mutex<bool>,
     #[pin]
     open: Mutex<OpenFiles>,
 }
@@ -90,7 +90,7 @@ impl ZoneFiles {
             geometry,
             io,
             creation,
-            made: AtomicFlag::new(false),
+            made <- new_mutex!(false, "zloop_made"),
             open <- new_mutex!(OpenFiles::default(), "zloop_open_files"),
         })
     }
@@ -113,8 +113,7 @@ impl ZoneFiles {
         match directory.open_file(&name, flags) {
             Err(err) if err == ENOENT && self.creation == FileCreation::AtFirstUse => {
                 let file = directory.create_file(&name, flags, MODE)?;
-                // RELEASE: Whoever takes the flag finds the file.
-                self.made.store(true, Release);
+                *self.made.lock() = true;
                 Ok(file)
             }
             // No regular file has that name. The request is as valid as any.
@@ -125,12 +124,12 @@ impl ZoneFiles {
 
     /// Makes durable which files there are; may sleep.
     pub(crate) fn sync(&self) -> Result {
-        if !self.made.xchg(false, Full) {
-            return Ok(());
+        let mut made = self.made.lock();
+        if *made {
+            self.directory()?.sync()?;
+            *made = false;
         }
-        self.directory()?.sync().inspect_err(|_| {
-            self.made.store(true, Release);
-        })
+        Ok(())
     }
 
     /// Does something with the directory, with the rights of the task that added the device; may

@@ -22,6 +22,7 @@ pub(crate) use self::{
     },
     gen_disk::{
         Disk,
+        Fua,
         QueueLimits,
         UnaddedDisk, //
     },

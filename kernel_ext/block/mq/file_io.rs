@@ -11,7 +11,8 @@
 //! the first time that a request has its data in several pieces, an array of them that the pdu
 //! keeps.
 //!
-//! Writes hold the file system's freeze protection: they wait while it is frozen.
+//! Writes hold the file system's freeze protection: they wait while it is frozen. If one of the
+//! requests is a FUA write, all of them are durable when the operation has ended.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/uio.h`](srctree/include/linux/uio.h)
@@ -59,6 +60,7 @@ use kernel::{
 
 // `include/linux/fs.h`; `bindgen` can't evaluate its macros.
 const FMODE_NOWAIT: bindings::fmode_t = 1 << 27;
+const IOCB_DSYNC: u32 = 0x2;
 const IOCB_NOWAIT: u32 = 0x8;
 
 /// Where the data goes.
@@ -175,7 +177,7 @@ impl<T: FileIoOperations> RequestList<T> {
     }
 
     /// Like [`Self::submit`], but does not wait, for I/O or for locks. For the task whose request
-    /// it is, in [`Operations::queue_rq`].
+    /// it is, in [`Operations::queue_rq`]. Not for FUA writes, which wait for the medium.
     ///
     /// If it can't be done without waiting, or does not succeed for whatever reason, at once or
     /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
@@ -242,6 +244,9 @@ impl<T: FileIoOperations> RequestList<T> {
         };
         let write_flag = match direction {
             Direction::Read => 0,
+            Direction::Write if head.is_fua() || owned.others.is_fua() => {
+                bindings::IOCB_WRITE | IOCB_DSYNC
+            }
             Direction::Write => bindings::IOCB_WRITE,
         };
         // SAFETY: A file's `f_iocb_flags` don't change while we do I/O on it: nobody else has it.

@@ -50,6 +50,7 @@ use kernel::{
 
 // `include/linux/blkdev.h`; `bindgen` can't evaluate its macros.
 const BLK_FEAT_WRITE_CACHE: bindings::blk_features_t = 1 << 0;
+const BLK_FEAT_FUA: bindings::blk_features_t = 1 << 1;
 const BLK_FEAT_ZONED: bindings::blk_features_t = 1 << 10;
 
 /// What the block layer may ask of a zoned disk with a volatile write cache: the part of `struct
@@ -70,6 +71,17 @@ pub(crate) struct QueueLimits {
     pub(crate) max_open_zones: u32,
     /// How many zones may be active; 0 is no limit.
     pub(crate) max_active_zones: u32,
+    /// Who makes FUA writes durable.
+    pub(crate) fua: Fua,
+}
+
+/// Who makes a write durable that must be when it ends: `BLK_FEAT_FUA`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fua {
+    /// The driver, with the write.
+    Native,
+    /// The block layer, with a flush after the write.
+    Emulated,
 }
 
 /// What a disk needs until nobody has it open any more. Dropped in this order.
@@ -143,8 +155,12 @@ impl<T: Operations> UnaddedDisk<T> {
         work_queue: OwnedQueue,
         data: T::QueueData,
     ) -> Result<Self> {
+        let fua = match limits.fua {
+            Fua::Native => BLK_FEAT_FUA,
+            Fua::Emulated => 0,
+        };
         let mut limits = bindings::queue_limits {
-            features: BLK_FEAT_ZONED | BLK_FEAT_WRITE_CACHE,
+            features: BLK_FEAT_ZONED | BLK_FEAT_WRITE_CACHE | fua,
             logical_block_size: limits.block_size,
             physical_block_size: limits.block_size,
             max_hw_sectors: limits.max_hw_sectors,

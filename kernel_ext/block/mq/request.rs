@@ -267,6 +267,17 @@ impl<T: Operations> Request<T> {
         self.bytes() >> SECTOR_SHIFT
     }
 
+    /// Whether what is written must be durable before the request ends: `REQ_FUA`.
+    pub(crate) fn is_fua(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_FUA)
+    }
+
+    fn has_flag(&self, bit: bindings::req_flag_bits) -> bool {
+        // SAFETY: By the type invariant the request is valid. Nobody changes the flags.
+        let flags = unsafe { (*self.as_ptr()).cmd_flags };
+        flags & (1 << bit) != 0
+    }
+
     /// Fills the data with zeros, but for its first `skip` bytes.
     pub(crate) fn fill_zero_after(&self, skip: u32) {
         let mut skip = skip;
@@ -579,6 +590,11 @@ impl<T: Operations> RequestList<T> {
                 _list: PhantomData,
             })
         })
+    }
+
+    /// Whether what any of the requests writes must be durable before it ends.
+    pub(crate) fn is_fua(&self) -> bool {
+        self.iter().any(|request| request.is_fua())
     }
 
     /// Ends all requests in their order with the same status.

@@ -261,6 +261,11 @@ impl DeviceDirectory {
         })
     }
 
+    /// What the zone files can do, as far as a disk tells. Call it after [`Self::alignment`].
+    pub(crate) fn has_holes(&self) -> Result<bool> {
+        Ok(self.open_zone_file(0)?.has_holes())
+    }
+
     /// Makes the file of a zone, which must be the next one, or checks it, and returns how many
     /// sectors it has.
     ///

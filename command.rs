@@ -30,7 +30,7 @@ use crate::{
         task::BlockIoScope, //
     },
     mailbox::Ended,
-    report,
+    report, zeroing,
     zones::{
         Entry,
         Zone, //
@@ -107,6 +107,7 @@ impl WorkItem for CommandData {
                     request.end(result.map_or_else(Status::from, |()| Status::OK));
                 }
                 Some(Command::ZoneResetAll) => ResetAll::run(request),
+                Some(Command::Discard | Command::WriteZeroes) => zeroing::zero(request),
                 _ => request.end(Status::NOTSUPP),
             }
         }

@@ -102,6 +102,9 @@ use kernel::{
 /// The largest request in sectors, and the largest zone append: 1 MiB.
 pub(crate) const MAX_HW_SECTORS: u32 = (1 << 20) >> SECTOR_SHIFT;
 
+/// The largest discard or write zeroes in sectors, 2 GiB: no number of bytes overflows.
+const MAX_ZEROING_SECTORS: u32 = (2 << 30) >> SECTOR_SHIFT;
+
 /// So many zones a flush flushes before it calls for help.
 const FLUSHED_ALONE: u32 = 2;
 
@@ -275,6 +278,8 @@ pub(crate) struct Device {
     #[pin]
     zones: Zones,
     write_cache: WriteCache,
+    /// Whether parts of a file can be given back to the file system.
+    has_holes: bool,
     /// Held during a flush. The next one must not end before it: it relies on its work.
     #[pin]
     flushing: Mutex<Helpers>,
@@ -315,6 +320,7 @@ impl Device {
             return Err(EINVAL);
         }
 
+        let has_holes = directory.has_holes()?;
         let common = Common::new(options, id, alignment, &directory)?;
         let zones = Zones::new(common.clone(), |number| {
             directory.zone(number, alignment.block_size)
@@ -325,6 +331,7 @@ impl Device {
                 common,
                 zones <- zones,
                 write_cache: options.write_cache,
+                has_holes,
                 flushing <- new_mutex!(helpers, "zloop_flushing"),
                 declaring <- new_mutex!((), "zloop_declaring"),
             }),
@@ -337,10 +344,15 @@ impl Device {
     fn new_disk(self: &Arc<Self>, options: &AddOptions<'_>) -> Result<UnaddedDisk<Zloop>> {
         let geometry = self.common.geometry();
         let id = self.common.id();
+        let zone_sectors = u32::try_from(geometry.zone_sectors())?;
+        let zeroing_sectors = match self.has_holes {
+            true => zone_sectors.min(MAX_ZEROING_SECTORS),
+            false => 0,
+        };
         let limits = QueueLimits {
             block_size: self.common.block_size(),
             max_hw_sectors: MAX_HW_SECTORS,
-            zone_sectors: u32::try_from(geometry.zone_sectors())?,
+            zone_sectors,
             max_zone_append_sectors: match options.append {
                 Append::Emulated => 0,
                 // A zone's mailbox keeps the order in which appends were queued, asked or not.
@@ -355,6 +367,11 @@ impl Device {
                 // and the flush that is to be told of that would not.
                 IoMode::Buffered => Fua::Emulated,
             },
+            max_discard_sectors: match geometry.nr_conv_zones() {
+                0 => 0,
+                _ => zeroing_sectors,
+            },
+            max_write_zeroes_sectors: zeroing_sectors,
         };
         let work_queue = match options.io {
             IoMode::Direct => OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,
@@ -538,7 +555,10 @@ impl Operations for Zloop {
                 }
             }
         }
-        if matches!(command, Command::Flush | Command::ZoneResetAll) {
+        if matches!(
+            command,
+            Command::Flush | Command::ZoneResetAll | Command::Discard
+        ) {
             RequestList::from(request.start()).enqueue();
             return Ok(());
         }
@@ -567,6 +587,9 @@ impl Operations for Zloop {
             (Command::Read, zone) => transfer_now(&zone, request, Direction::Read),
             (Command::Write, zone @ Zone::Conventional(_)) => {
                 transfer_now(&zone, request, Direction::Write);
+            }
+            (Command::WriteZeroes, Zone::Conventional(_)) => {
+                RequestList::from(request).enqueue();
             }
             // An append to a conventional zone gets here: the block layer does not look at that.
             (_, Zone::Conventional(_)) => request.end(Status::IOERR),

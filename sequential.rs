@@ -688,20 +688,18 @@ impl SequentialZone {
     /// Carries out what is not a write.
     fn single(&self, request: Request<Zloop>) {
         let command = match request.command() {
-            Some(Command::ZoneOpen) => ZoneCommand::Open,
-            Some(Command::ZoneClose) => ZoneCommand::Close,
-            Some(Command::ZoneFinish) => ZoneCommand::Finish,
-            Some(Command::ZoneReset) => ZoneCommand::Reset,
+            Some(Command::ZoneOpen) => Some(ZoneCommand::Open),
+            Some(Command::ZoneClose) => Some(ZoneCommand::Close),
+            Some(Command::ZoneFinish) => Some(ZoneCommand::Finish),
+            Some(Command::ZoneReset) => Some(ZoneCommand::Reset),
+            Some(Command::WriteZeroes) => None,
             Some(Command::Read) => return self.read_again(request),
             _ => return request.end(Status::NOTSUPP),
         };
-        self.common.faults().delay(Kind::Zone, 0);
-        let result = self.fail_command(command).and_then(|()| match command {
-            ZoneCommand::Open => self.with_zone(|zone, set| zone.open(set)),
-            ZoneCommand::Close => self.with_zone(|zone, set| zone.close(set)),
-            ZoneCommand::Finish => self.finish(),
-            ZoneCommand::Reset => self.reset(),
-        });
+        let result = match command {
+            None => self.write_zeroes(&request),
+            Some(command) => self.zone_command(command),
+        };
         match result {
             Ok(()) => request.end(Status::OK),
             Err(Trouble::Refused(refusal)) => self.refuse(request, refusal),
@@ -718,6 +716,17 @@ impl SequentialZone {
         }
     }
 
+    fn zone_command(&self, command: ZoneCommand) -> Result<(), Trouble> {
+        self.common.faults().delay(Kind::Zone, 0);
+        self.fail_command(command)?;
+        match command {
+            ZoneCommand::Open => self.with_zone(|zone, set| zone.open(set)),
+            ZoneCommand::Close => self.with_zone(|zone, set| zone.close(set)),
+            ZoneCommand::Finish => self.finish(),
+            ZoneCommand::Reset => self.reset(),
+        }
+    }
+
     /// Applies a rule that concerns nothing but the zone and the open set.
     fn with_zone<R>(
         &self,
@@ -726,6 +735,33 @@ impl SequentialZone {
         let mut state = self.state.lock();
         let mut set = self.common.open_zones().lock();
         rule(&mut state.zone, &mut set).map_err(Trouble::Refused)
+    }
+
+    /// Writes zeros at the write pointer, which is a matter of the file's length.
+    fn write_zeroes(&self, request: &Request<Zloop>) -> Result<(), Trouble> {
+        let sectors = u64::from(request.sectors());
+        let target = Target::Sector(self.common.geometry().offset_in_zone(request.sector()));
+        let start = self.with_zone(|zone, set| zone.write(set, target, sectors))?;
+        let extent = Extent {
+            start,
+            end: start.saturating_add(sectors),
+        };
+        let lengthened = self.file().and_then(|file| {
+            // Somebody has cut the file: see `submit`.
+            if self.spoil(1, extent).is_some() || !has_all_before(&file, extent) {
+                return Err(EIO);
+            }
+            file.truncate(extent.end << SECTOR_SHIFT)
+        });
+        self.common.changed().mark(self.number);
+        if let Err(err) = lengthened {
+            self.set_medium(Medium::Stale);
+            return Err(Trouble::Medium(err));
+        }
+        self.written.store(extent.end, Release);
+        let mut state = self.state.lock();
+        state.zone.written(&mut self.common.open_zones().lock());
+        Ok(())
     }
 
     fn finish(&self) -> Result<(), Trouble> {

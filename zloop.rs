@@ -12,11 +12,12 @@
 //!   device.rs      queue_rq: which zone, and what kind of request?
 //!                     |                                   |
 //!                 reads, writes to              all that changes a sequential zone
-//!                 conventional zones, flush               |
+//!                 conventional zones, discard,            |
+//!                 flush                                   |
 //!                     |                                   v
 //!                     |                        mailbox.rs     one at a time
 //!   command.rs     its own work item           sequential.rs  done by a work item of the zone's
-//!                     |                                   |         zone.rs: is it allowed?
+//!   zeroing.rs        |                                   |         zone.rs: is it allowed?
 //!                     +----------------+------------------+
 //!                                      v
 //!   zone_file.rs                   the zone's file
@@ -73,6 +74,8 @@ mod message;
 mod options;
 #[deny(unsafe_code)]
 mod sequential;
+#[deny(unsafe_code)]
+mod zeroing;
 #[deny(unsafe_code)]
 mod zone;
 #[deny(unsafe_code)]

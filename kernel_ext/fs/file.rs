@@ -8,6 +8,10 @@
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/namei.h`](srctree/include/linux/namei.h)
 
+use super::freeze::{
+    end_write,
+    try_start_write, //
+};
 use core::{
     mem::ManuallyDrop,
     ops::Deref,
@@ -65,6 +69,14 @@ unsafe extern "C" {
         path: *mut bindings::path,
     ) -> c_int;
 }
+
+// `include/uapi/linux/falloc.h`.
+const FALLOC_FL_KEEP_SIZE: c_int = 0x1;
+const FALLOC_FL_PUNCH_HOLE: c_int = 0x2;
+const FALLOC_FL_ZERO_RANGE: c_int = 0x10;
+
+/// The largest block of a disk in bytes.
+const MAX_BLOCK: u32 = 4096;
 
 /// The size of a file in bytes.
 pub(crate) type FileSize = u64;
@@ -358,6 +370,18 @@ pub(crate) trait FileExt {
     /// Allocates space for the bytes from `from` to `to`, without changing the size.
     fn preallocate(&self, from: u64, to: u64) -> Result;
 
+    /// Whether [`Self::punch_hole`] can be expected to work: not all file systems have holes.
+    /// Changes nothing but, perhaps, when the file was last modified.
+    fn has_holes(&self) -> bool;
+
+    /// Makes the bytes from `from` to `to` read as zeros, and gives back their space. The size does
+    /// not change.
+    fn punch_hole(&self, from: u64, to: u64) -> Result;
+
+    /// Makes the bytes from `from` to `to` read as zeros; their space stays allocated, where the
+    /// file system has that. The size does not change.
+    fn zero_range(&self, from: u64, to: u64) -> Result;
+
     /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
     /// that this open file was not told about yet.
     ///
@@ -391,7 +415,6 @@ impl FileExt for File {
     }
 
     fn alignment(&self) -> Result<IoAlignment> {
-        const MAX_BLOCK: u32 = 4096;
         let stat = getattr(path(self), bindings::STATX_DIOALIGN)?;
         // SAFETY: An open file has an inode, which has a super block.
         let (fs_block, bdev) = unsafe {
@@ -431,12 +454,44 @@ impl FileExt for File {
     }
 
     fn preallocate(&self, from: u64, to: u64) -> Result {
-        // `FALLOC_FL_KEEP_SIZE`, `include/uapi/linux/falloc.h`.
-        const KEEP_SIZE: c_int = 1;
-        let len = i64::try_from(to.checked_sub(from).ok_or(EINVAL)?)?;
-        let from = i64::try_from(from)?;
-        // SAFETY: The file is open.
-        to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), KEEP_SIZE, from, len) })
+        fallocate(self, FALLOC_FL_KEEP_SIZE, from, to)
+    }
+
+    fn has_holes(&self) -> bool {
+        // SAFETY: The file is open; its operations don't change.
+        let Some(fallocate) = (unsafe { (*(*self.as_ptr()).f_op).fallocate }) else {
+            return false;
+        };
+        // SAFETY: The file is open. While its file system is frozen, which may be for long, it
+        // can't be tried.
+        if !unsafe { try_start_write(self.as_ptr()) } {
+            return true;
+        }
+        // There is nothing behind the end.
+        // SAFETY: The file is open, and has an inode.
+        let end = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_size).read_volatile() };
+        let mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+        // SAFETY: The file is open for writing, and its file system protected from being frozen.
+        let ret = unsafe { fallocate(self.as_ptr(), mode, end, MAX_BLOCK.into()) };
+        // SAFETY: The protection was got above.
+        unsafe { end_write(self.as_ptr()) };
+        ret != EOPNOTSUPP.to_errno() as c_long
+    }
+
+    fn punch_hole(&self, from: u64, to: u64) -> Result {
+        fallocate(self, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to)
+    }
+
+    fn zero_range(&self, from: u64, to: u64) -> Result {
+        let zeroed = fallocate(self, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, from, to);
+        if zeroed != Err(EOPNOTSUPP) {
+            return zeroed;
+        }
+        self.punch_hole(from, to)?;
+        match self.preallocate(from, to) {
+            Err(err) if err == EOPNOTSUPP => Ok(()),
+            result => result,
+        }
     }
 
     fn sync(&self) -> Result {
@@ -495,6 +550,15 @@ fn qstr(name: &CStr) -> Result<bindings::qstr> {
     qstr.name = bytes.as_ptr();
     qstr.__bindgen_anon_1.__bindgen_anon_1.len = u32::try_from(bytes.len())?;
     Ok(qstr)
+}
+
+/// Changes the space of the bytes from `from` to `to`: `fallocate(2)`. Waits while the file system
+/// is frozen.
+fn fallocate(file: &File, mode: c_int, from: u64, to: u64) -> Result {
+    let len = i64::try_from(to.checked_sub(from).ok_or(EINVAL)?)?;
+    let from = i64::try_from(from)?;
+    // SAFETY: The file is open.
+    to_result(unsafe { bindings::vfs_fallocate(file.as_ptr(), mode, from, len) })
 }
 
 /// Refuses a name that leads through a directory.

@@ -22,6 +22,7 @@ import mmap
 import os
 import random
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -39,6 +40,8 @@ BLKREPORTZONEV2 = 0xC010128E
 BLKGETZONESZ = 0x80041284
 BLKGETNRZONES = 0x80041285
 BLKFLSBUF = 0x1261
+BLKDISCARD = 0x1277
+BLKZEROOUT = 0x127F
 
 REP_CAPACITY = 1
 REP_CACHED = 1 << 31
@@ -186,6 +189,17 @@ class Dev:
 
     def flush(self):
         os.fsync(self.fd)
+
+    def discard(self, sector, count):
+        fcntl.ioctl(self.fd, BLKDISCARD, struct.pack("<QQ", sector * SECTOR, count * SECTOR))
+
+    def zeroout(self, sector, count):
+        """Make these sectors read as zeros; they keep their space."""
+        fcntl.ioctl(self.fd, BLKZEROOUT, struct.pack("<QQ", sector * SECTOR, count * SECTOR))
+
+    def punch(self, sector, count):
+        """The same, but their space is given back."""
+        subprocess.run(["fallocate", "-p", "-o", str(sector * SECTOR), "-l", str(count * SECTOR), self.path], check=True)
 
 
 class End:

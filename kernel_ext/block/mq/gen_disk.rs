@@ -73,6 +73,10 @@ pub(crate) struct QueueLimits {
     pub(crate) max_active_zones: u32,
     /// Who makes FUA writes durable.
     pub(crate) fua: Fua,
+    /// The largest discard in sectors; there is none if it is 0. One may go from a zone to the next.
+    pub(crate) max_discard_sectors: u32,
+    /// The largest write zeroes in sectors; the block layer writes zeros if it is 0.
+    pub(crate) max_write_zeroes_sectors: u32,
 }
 
 /// Who makes a write durable that must be when it ends: `BLK_FEAT_FUA`.
@@ -169,6 +173,9 @@ impl<T: Operations> UnaddedDisk<T> {
             dma_alignment: limits.dma_alignment,
             max_open_zones: limits.max_open_zones,
             max_active_zones: limits.max_active_zones,
+            max_hw_discard_sectors: limits.max_discard_sectors,
+            max_user_discard_sectors: u32::MAX,
+            max_write_zeroes_sectors: limits.max_write_zeroes_sectors,
             ..pin_init::zeroed()
         };
         let set = tag_set.as_ptr();

@@ -71,6 +71,10 @@ pub(crate) enum Command {
     ZoneReset,
     /// Make all zones empty.
     ZoneResetAll,
+    /// Give back the space of sectors, whose data is not needed any more.
+    Discard,
+    /// Make sectors read as zeros. The request has no data.
+    WriteZeroes,
 }
 
 impl Command {
@@ -86,6 +90,8 @@ impl Command {
             Self::ZoneFinish => "zone finish",
             Self::ZoneReset => "zone reset",
             Self::ZoneResetAll => "reset of all zones",
+            Self::Discard => "discard",
+            Self::WriteZeroes => "write zeroes",
         }
     }
 }
@@ -162,6 +168,8 @@ impl<T: Operations> IdleRequest<T> {
             bindings::req_op_REQ_OP_ZONE_FINISH => Command::ZoneFinish,
             bindings::req_op_REQ_OP_ZONE_RESET => Command::ZoneReset,
             bindings::req_op_REQ_OP_ZONE_RESET_ALL => Command::ZoneResetAll,
+            bindings::req_op_REQ_OP_DISCARD => Command::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => Command::WriteZeroes,
             _ => return None,
         })
     }
@@ -270,6 +278,11 @@ impl<T: Operations> Request<T> {
     /// Whether what is written must be durable before the request ends: `REQ_FUA`.
     pub(crate) fn is_fua(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_FUA)
+    }
+
+    /// Whether sectors that are made to read as zeros must keep their space: `REQ_NOUNMAP`.
+    pub(crate) fn is_nounmap(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_NOUNMAP)
     }
 
     fn has_flag(&self, bit: bindings::req_flag_bits) -> bool {

@@ -129,6 +129,33 @@ test_frozen_work_buffered() {
 	frozen_work ext4 buffered_io
 }
 
+# So do a discard, and zeros wherever they go. Reads beside them don't.
+test_frozen_zeroing() {
+	local how pid
+	make_below ext4 320M
+	add_dev "$GEOMETRY"
+	for how in 'd.discard(4096, 512)' 'd.zeroout(4096, 512)' 'd.zeroout(5 * 4096, 512)'; do
+		zbc "$DEV" write 4096 1024 4
+		zbc "$DEV" flush
+		settle
+		freeze
+		py "$DEV" <<<"d = Dev(args[0]); $how" &
+		pid=$!
+		until (($(awk '{print $2}' /sys/block/zloop0/inflight) > 0)) || ! kill -0 $pid 2>/dev/null; do sleep 0.1; done
+		sleep 1
+		kill -0 $pid || fail "$how did not wait"
+		timeout 30 python3 "$ZBC" "$DEV" check 4608 512 4 || fail "a read waits"
+		timeout 30 python3 "$ZBC" "$DEV" report >/dev/null || fail "a report waits"
+		thaw
+		wait $pid
+		zbc "$DEV" check 4608 512 4
+		case $how in
+		*5*4096*) assert_eq "$(zones "$DEV" | sed -n 6p)" "5 SEQ_WRITE_REQUIRED oi 512 4096" ;;
+		*) zbc "$DEV" check 4096 512 zero ;;
+		esac
+	done
+}
+
 # A device that is removed while writes wait goes when they have been done; one
 # that is added waits if files are to be made, and not otherwise. Meanwhile other
 # devices come and go.

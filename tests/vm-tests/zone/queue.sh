@@ -17,7 +17,7 @@ test_limits() {
 		logical_block_size=4096 physical_block_size=4096 \
 		max_hw_sectors_kb=1024 zone_append_max_bytes=1048576 \
 		max_open_zones=0 max_active_zones=0 "write_cache=write back" \
-		fua=1 discard_max_bytes=0 write_zeroes_max_bytes=0
+		fua=1 discard_granularity=4096 discard_max_bytes=4194304 write_zeroes_max_bytes=4194304
 	assert_eq "$(blockdev --getsize64 "$DEV")" $((80 << 20)) "device size"
 	assert_eq "$(cat /sys/block/zloop0/ro)" 0 "read-only"
 	assert_eq "$(cat /sys/block/zloop0/removable)" 0 "removable"

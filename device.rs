@@ -102,6 +102,12 @@ use kernel::{
 /// The largest request in sectors, and the largest zone append: 1 MiB.
 pub(crate) const MAX_HW_SECTORS: u32 = (1 << 20) >> SECTOR_SHIFT;
 
+/// In how many pieces the data of a request may be: in as many as there are pages in the largest one.
+///
+/// An append can't be split. Whoever makes them of pages, as the NVMe target does, looks at their
+/// size and not at how many there are.
+const MAX_SEGMENTS: u16 = 256;
+
 /// The largest discard or write zeroes in sectors, 2 GiB: no number of bytes overflows.
 const MAX_ZEROING_SECTORS: u32 = (2 << 30) >> SECTOR_SHIFT;
 
@@ -352,6 +358,7 @@ impl Device {
         let limits = QueueLimits {
             block_size: self.common.block_size(),
             max_hw_sectors: MAX_HW_SECTORS,
+            max_segments: MAX_SEGMENTS,
             zone_sectors,
             max_zone_append_sectors: match options.append {
                 Append::Emulated => 0,

@@ -61,6 +61,8 @@ pub(crate) struct QueueLimits {
     pub(crate) block_size: u32,
     /// The largest request in sectors.
     pub(crate) max_hw_sectors: u32,
+    /// In how many pieces the data of a request may be.
+    pub(crate) max_segments: u16,
     /// The size of a zone in sectors.
     pub(crate) zone_sectors: u32,
     /// The largest zone append in sectors; the block layer emulates appends if it is 0.
@@ -168,6 +170,7 @@ impl<T: Operations> UnaddedDisk<T> {
             logical_block_size: limits.block_size,
             physical_block_size: limits.block_size,
             max_hw_sectors: limits.max_hw_sectors,
+            max_segments: limits.max_segments,
             chunk_sectors: limits.zone_sectors,
             max_hw_zone_append_sectors: limits.max_zone_append_sectors,
             dma_alignment: limits.dma_alignment,

@@ -434,8 +434,10 @@ impl FileExt for File {
         } else {
             (SECTOR_SIZE, SECTOR_SIZE - 1)
         };
+        // A file system on top of others, as overlayfs, has no block of its own.
         let block_size = match u32::try_from(fs_block) {
-            Ok(block) if block <= MAX_BLOCK => block,
+            Ok(0) if stat.blksize <= MAX_BLOCK => stat.blksize,
+            Ok(block) if (1..=MAX_BLOCK).contains(&block) => block,
             _ => unit,
         };
         if !block_size.is_power_of_two() || !(SECTOR_SIZE..=MAX_BLOCK).contains(&block_size) {

@@ -26,8 +26,8 @@
 //! `zones.rs` has the zones, most of which nothing was done to; `backing.rs` finds or makes their
 //! files when a device is added.
 //!
-//! What is there to make those above fail: `declare.rs` makes zones read-only or offline, `inject.rs`
-//! has requests fail, get lost or take longer.
+//! What is there to make those above fail: `declare.rs` makes zones read-only or offline, and
+//! `inject.rs` has requests fail, get lost or take longer.
 //!
 //! `options.rs`, `geometry.rs`, `zone.rs`, `declaration.rs` and `fault.rs` are the rules: they know
 //! no kernel type and are tested on their own. `kernel_ext/` holds what the kernel crate lacks, and
@@ -41,8 +41,8 @@
 //! 4. the open set of a device
 //! 5. a zone's mailbox; taken by completions, so interrupts are off
 //!
-//! What guards a zone's file, the faults, the directory of the files, or an entry of the zone table is locked
-//! for a moment with nothing inside it.
+//! What guards a zone's file, the directory of the files, the faults, or an entry of the zone table
+//! is locked for a moment with nothing inside it.
 
 #[deny(unsafe_code)]
 mod ahead;

@@ -32,7 +32,8 @@ from zbc import Dev  # noqa: E402
 CONTROL = "/dev/zloop-control"
 TOP = "/run/storm"
 BLOCK = 4096
-MODULE = os.environ["ZLOOP_KO" if os.environ.get("DRIVER", "rust") == "rust" else "C_ZLOOP_KO"]
+OURS = os.environ.get("DRIVER", "rust") == "rust"
+MODULE = os.environ["ZLOOP_KO" if OURS else "C_ZLOOP_KO"]
 LIBC = ctypes.CDLL(None, use_errno=True)
 GONE = {"ENOENT", "ENXIO", "ENODEV"}
 
@@ -192,7 +193,9 @@ class Crew:
 
 
 IDS = 5
-MANNERS = ["", ",buffered_io", ",max_open_zones=3", ",max_open_zones=3,max_active_zones=4", ",nr_queues=2", ",discard_write_cache", ",zone_append=0"]
+MANNERS = ["", ",buffered_io", ",max_open_zones=3", ",nr_queues=2", ",discard_write_cache", ",zone_append=0"]
+if OURS:
+    MANNERS += [",max_open_zones=3,max_active_zones=4", ",write_fault=readonly"]
 
 
 def shape(i):
@@ -302,6 +305,24 @@ def unloader(crew, seed):
         time.sleep(r.choice([0, 0.005, 0.05]))
 
 
+def breaker(crew, seed):
+    """Has zones and requests fail, and be well again."""
+    r = random.Random(seed)
+    while not crew.stopped():
+        i = r.randrange(IDS)
+        zone, sector = r.randrange(8 + 4 * i), r.randrange((8 + 4 * i) * 2048)
+        attempt(GONE | {"EBUSY", "EINVAL", "ENOSPC"}, control, r.choice([
+            f"zone_readonly id={i},zones={zone}",
+            f"zone_offline id={i},zones={zone}",
+            f"zone_good id={i},zones={i % 3}-{7 + 4 * i}",
+            f"inject id={i},badblocks=+{sector}-{sector},badblocks_once={r.randrange(2)},badblocks_partial_io={r.randrange(2)}",
+            f"inject id={i},fail_reset=2,fail_open=2,requeue=20,read_nsec=2000000",
+            f"inject id={i},clear",
+            f"inject id={i},clear",
+        ]))
+        time.sleep(r.choice([0, 0.01, 0.1]))
+
+
 def killer(crew, seed):
     """Has those killed who add and remove."""
     r = random.Random(seed)
@@ -320,12 +341,12 @@ def killer(crew, seed):
 
 
 def storm_weather(r, count):
-    """All that can be done, by ten tasks, on five devices, for `count` seconds."""
+    """All that can be done, by eleven tasks, on five devices, for `count` seconds."""
     mount()
     for i in range(IDS):
         os.mkdir(f"{TOP}/{i}")
     crew = Crew()
-    for function in adder, adder, io, io, io, opener, opener, unloader, killer:
+    for function in [adder, adder, io, io, io, opener, opener, unloader, killer] + [breaker] * OURS:
         crew.add(function, crew, r.random())
     end = time.monotonic() + count
     while time.monotonic() < end and not crew.stopped():
@@ -335,9 +356,11 @@ def storm_weather(r, count):
         control(f"remove id={i}")
     unused()
     for i in range(IDS):
-        odd = [n for n in os.listdir(f"{TOP}/{i}") if not re.fullmatch(r"(cnv|seq)-\d{6}|geometry", n)]
+        odd = [n for n in os.listdir(f"{TOP}/{i}") if not re.fullmatch(r"(cnv|seq)-\d{6}|geometry|conditions", n)]
         check(not odd, f"left in {i}: {odd}")
         control(f"add id={i},{shape(i)}")
+        if OURS:
+            control(f"zone_good id={i},zones={i % 3}-{7 + 4 * i}")
         d = Dev(f"/dev/zloop{i}")
         for z in d.zones():
             check(z.cond in ("NWP", "E", "C", "F"), f"zloop{i}: {z}")

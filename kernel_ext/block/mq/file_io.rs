@@ -305,8 +305,9 @@ impl<T: FileIoOperations> RequestList<T> {
             Direction::Read => bindings::ITER_DEST,
             Direction::Write => bindings::ITER_SOURCE,
         };
-        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold at least `bytes` bytes after
-        // `offset`. It and the pages stay until the requests end, which is after the operation.
+        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold at least `bytes` bytes
+        // after `offset`. It and the pages stay until the requests end, which is after the
+        // operation.
         unsafe { bindings::iov_iter_bvec(iter, data_source, bvec, nr_segs, bytes as usize) };
         iter.iov_offset = offset;
         Ok(bytes)

@@ -102,7 +102,7 @@ use kernel::{
 /// The largest request in sectors, and the largest zone append: 1 MiB.
 pub(crate) const MAX_HW_SECTORS: u32 = (1 << 20) >> SECTOR_SHIFT;
 
-/// In how many pieces the data of a request may be: in as many as there are pages in the largest one.
+/// In how many pieces the data of a request may be: in as many as the largest one has pages.
 ///
 /// An append can't be split. Whoever makes them of pages, as the NVMe target does, looks at their
 /// size and not at how many there are.

@@ -337,8 +337,8 @@ impl SequentialZone {
         ended
     }
 
-    /// Looks at a write that failed, filled the zone, or is durable, and goes on with what is in the
-    /// mailbox; or submits one that could not be where waiting is not allowed. May sleep.
+    /// Looks at a write that failed, filled the zone, or is durable, and goes on with what is in
+    /// the mailbox; or submits one that could not be where waiting is not allowed. May sleep.
     pub(crate) fn attend(&self, requests: RequestList<Zloop>) {
         let attend = self.mailbox.lock().attend();
         let (extent, result) = match attend {
@@ -353,8 +353,8 @@ impl SequentialZone {
                 {
                     let mut state = self.state.lock();
                     state.zone.written(&mut self.common.open_zones().lock());
-                    // A zone has no holes: all before what is durable must be so, too, and is, since
-                    // the file was made longer for it.
+                    // A zone has no holes: all before what is durable must be so, too, and is,
+                    // since the file was made longer for it.
                     if requests.is_fua() {
                         state.flushed = extent.end;
                     }

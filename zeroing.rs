@@ -44,8 +44,8 @@ struct Part {
     end: u64,
 }
 
-/// The parts of the sectors from `start` to `end`, for each zone one. It ends early where the device
-/// does.
+/// The parts of the sectors from `start` to `end`, for each zone one. It ends early where the
+/// device does.
 fn parts(device: &Device, start: u64, end: u64) -> impl Iterator<Item = Part> + '_ {
     let geometry = device.common().geometry();
     let mut start = start;

@@ -97,8 +97,8 @@ const NR_HELPERS: usize = 7;
 
 /// Work items that do the same as the task that calls them, beside it.
 ///
-/// It is meant for a loop whose turns wait for a disk, one of them as well as several: whoever comes
-/// takes the next turn, until there is none left.
+/// It is meant for a loop whose turns wait for a disk, one of them as well as several: whoever
+/// comes takes the next turn, until there is none left.
 pub(crate) struct Helpers(Pin<KBox<[Helper; NR_HELPERS]>>);
 
 impl Helpers {

@@ -385,8 +385,8 @@ pub(crate) trait FileExt {
     /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
     /// that this open file was not told about yet.
     ///
-    /// An attempt to write without waiting (`IOCB_NOWAIT`) that came to nothing is not a failure: it
-    /// has been repeated, or an error returned.
+    /// An attempt to write without waiting (`IOCB_NOWAIT`) that came to nothing is not a failure:
+    /// it has been repeated, or an error returned.
     fn sync(&self) -> Result;
 
     /// Reads up to `buffer.len()` bytes from `position` on, and returns how many.

@@ -75,7 +75,7 @@ pub(crate) struct QueueLimits {
     pub(crate) max_active_zones: u32,
     /// Who makes FUA writes durable.
     pub(crate) fua: Fua,
-    /// The largest discard in sectors; there is none if it is 0. One may go from a zone to the next.
+    /// The largest discard in sectors; there is none if it is 0. One may go across zones.
     pub(crate) max_discard_sectors: u32,
     /// The largest write zeroes in sectors; the block layer writes zeros if it is 0.
     pub(crate) max_write_zeroes_sectors: u32,

@@ -518,7 +518,7 @@ impl DeviceDirectory {
     fn record(&self) -> Record {
         Record {
             geometry: self.geometry,
-            creation: self.creation,
+            creation: self.creation(),
         }
     }
 

@@ -85,6 +85,23 @@ test_what_is_missing_is_made() {
 	zbc "$DEV" check $((10 * 2048)) 8 2
 }
 
+# The C driver made all files: they must be there as before.
+test_files_of_the_c_driver() {
+	use_driver c
+	add_dev "$GEOMETRY"
+	zbc "$DEV" write $((9 * 2048)) 64
+	remove_dev
+	use_driver rust
+	add_dev "$GEOMETRY,lazy_files"
+	zbc "$DEV" check $((9 * 2048)) 64
+	refuse grep -q lazy "$DIR/geometry"
+	remove_dev
+	rm "$DIR/seq-000009"
+	mark_log
+	ctl_fails EINVAL "add id=0,base_dir=$BASE,$GEOMETRY,lazy_files"
+	expect_log seq-000009
+}
+
 # Zone 0 tells that there is a device, so its file is there from the beginning.
 test_without_conventional_zones() {
 	add_dev "capacity_mb=8,zone_size_mb=1,conv_zones=0,lazy_files"

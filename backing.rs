@@ -22,7 +22,9 @@
 //! zone; so it may be missing then, unless it is zone 0's, from which can be told that there is a
 //! device. A later `add` without `lazy_files` makes what is missing.
 //!
-//! A directory without a record was made by the C driver. All its files must be there and fit.
+//! A directory without a record was made by the C driver. All its files must be there and fit. So
+//! must they if the record is empty: a power failure has cut off its writing, and it is written
+//! when all files are there.
 
 use crate::{
     geometry::Geometry,
@@ -383,7 +385,6 @@ impl DeviceDirectory {
             Progress::RestoringLazy { .. } if self.creation == FileCreation::AtAdd => {
                 self.dir
                     .sync()
-                    .and_then(|()| self.dir.unlink(RECORD))
                     .and_then(|()| self.write_first_record())
                     .map_err(|err| failed(&self, err))?;
             }
@@ -493,7 +494,7 @@ impl DeviceDirectory {
         }
     }
 
-    /// Reads a record, or [`None`] if there is no such file.
+    /// Reads a record, or [`None`] if there is no such file or it is empty.
     fn read_record(&self, name: &CStr) -> Result<Option<Record>> {
         let file = match self.dir.open_file(name, flags::O_RDONLY) {
             Err(err) if err == ENOENT => return Ok(None),
@@ -504,6 +505,9 @@ impl DeviceDirectory {
             .read_at(&mut buffer, 0)
             .map_err(|err| self.refuse_file(name, "can't read it", err))?;
         let text = buffer.get(..len).unwrap_or_default();
+        if text.is_empty() {
+            return Ok(None);
+        }
         match Record::parse(text) {
             Ok(record) => Ok(Some(record)),
             Err(err) => {
@@ -522,8 +526,13 @@ impl DeviceDirectory {
         }
     }
 
+    /// Writes a record, in place of an older one if there is one.
     fn write_record(&self, name: &CStr) -> Result {
         let text = CString::try_from_fmt(fmt!("{}\n", Shown(self.record())))?;
+        match self.dir.unlink(name) {
+            Err(err) if err != ENOENT => return Err(err),
+            _ => {}
+        }
         let file = self.dir.create_file(name, flags::O_RDWR, MODE)?;
         file.write_all_at(text.to_bytes(), 0)?;
         file.sync()

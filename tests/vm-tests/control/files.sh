@@ -172,6 +172,30 @@ test_changed_geometry_without_a_record() {
 	works
 }
 
+# The power failed when the files had been made but the record was not written yet:
+# they must all fit, as without a record, and then there is one.
+test_record_that_was_cut_off() {
+	setup
+	local record
+	record=$(<"$DIR/geometry")
+	: >"$DIR/geometry"
+	mv "$DIR/seq-000009" "$BASE/kept"
+	refused EINVAL "$GEOMETRY" seq-000009
+	mv "$BASE/kept" "$DIR/seq-000009"
+	refused EINVAL capacity_mb=34,zone_size_mb=2,zone_capacity_mb=1,conv_zones=3
+	works
+	assert_eq "$(<"$DIR/geometry")" "$record" "the record"
+	# It was the first of all files.
+	rm "$DIR"/*
+	: >"$DIR/geometry"
+	add_dev "$GEOMETRY"
+	remove_dev
+	assert_eq "$(<"$DIR/geometry")" "$record" "the record of a new device"
+	# What is there but is no record is not replaced.
+	echo something >"$DIR/geometry"
+	refused EINVAL "$GEOMETRY" damaged
+}
+
 # All that is not geometry may change.
 test_other_options_may_change() {
 	setup

@@ -46,7 +46,7 @@ DECLARE = [b"zone_readonly", b"zone_offline", b"zone_good"]
 BADBLOCKS = [b"badblocks", b"badblocks_read", b"badblocks_write"]
 FAULTS = [b"badblocks_once", b"badblocks_partial_io", b"fail_open", b"fail_close", b"fail_finish", b"fail_reset", b"timeout", b"requeue",
           b"read_nsec", b"write_nsec", b"flush_nsec", b"zone_nsec", b"read_mbps", b"write_mbps"]
-FLAGS = [b"buffered_io", b"ordered_zone_append", b"discard_write_cache"]
+FLAGS = [b"buffered_io", b"ordered_zone_append", b"discard_write_cache", b"lazy_files"]
 
 
 # ---------------------------------------------------------------- the language
@@ -199,6 +199,11 @@ def geometry(o):
     return (o["zones"] * o[b"zone_size_mb"], o[b"zone_size_mb"], o[b"zone_capacity_mb"], o[b"conv_zones"])
 
 
+def first_files(o):
+    """How many zones, the first ones, have their files from the first add on."""
+    return max(1, o[b"conv_zones"]) if b"lazy_files" in o else o["zones"]
+
+
 # ---------------------------------------------------------------- the world
 
 # Directories that hold device directories, and how else they may be called.
@@ -236,7 +241,9 @@ class World:
         open(b"file", "w", encoding="ascii").close()
         self.home = [os.path.realpath(b) for b in GOOD + [DEEP]] + [b"/var/local/zloop"]
         self.devices = {}  # id: options
-        self.made = {}  # (directory, id): geometry
+        # (directory, id): the geometry, whether it is recorded that files may be missing, and the
+        # zones that have one. Nothing is ever written here, so no zone gets one from that.
+        self.made = {}
 
     def close(self):
         os.chdir("/")
@@ -281,11 +288,22 @@ class World:
         if real not in self.home:
             # Such as /proc/1: nothing can be made there.
             return {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTDIR, errno.EROFS}
-        made = self.made.get((real, number))
-        if made:
-            return {0 if made == geometry(o) else errno.EINVAL}
         room = os.statvfs(TOP).f_ffree
-        return {0 if o["zones"] + 2 <= room else errno.ENOSPC}
+        if (real, number) not in self.made:
+            return self.in_memory(o, first_files(o) + 2 <= room)
+        made, lazy, there = self.made[real, number]
+        if made != geometry(o):
+            return {errno.EINVAL}
+        # What is missing is made, unless it may be missing from now on, too. The record is replaced.
+        missing = lazy and b"lazy_files" not in o
+        return self.in_memory(o, not missing or o["zones"] - len(there) <= room)
+
+    def in_memory(self, o, enough):
+        """What comes of it if there are enough inodes for all files, or not."""
+        if not enough:
+            return {errno.ENOSPC}
+        # A device of millions of zones may be there; the machine need not be able to hold it.
+        return {0, errno.ENOMEM} if huge(o) else {0}
 
     def number(self, o):
         if o[b"id"] >= 0:
@@ -305,10 +323,15 @@ class World:
             check(got == want, f"{name} is {got}, want {want}")
         real = os.path.realpath(o[b"base_dir"])
         directory = real + b"/%d" % i
-        conv, zones = o[b"conv_zones"], o["zones"]
-        names = {b"cnv-%06u" % z if z < conv else b"seq-%06u" % z for z in range(zones)} | {b"geometry"}
+        _, lazy, zones = self.made.get((real, i), (None, b"lazy_files" in o, range(first_files(o))))
+        if b"lazy_files" not in o:
+            lazy, zones = False, range(o["zones"])
+        conv = o[b"conv_zones"]
+        names = {b"cnv-%06u" % z if z < conv else b"seq-%06u" % z for z in zones} | {b"geometry"}
         there = set(os.listdir(directory)) - {b"conditions"}
         check(there == names, f"files in {directory}: {sorted(there ^ names)[:6]} too many or missing")
+        with open(directory + b"/geometry", "rb") as f:
+            check((b"lazy_files" in f.read()) == lazy, f"the record in {directory} has lazy_files or lacks it")
         for name in names:
             stat = os.lstat(directory + b"/" + name)
             check(stat.st_mode == 0o100600, f"mode of {name} is {stat.st_mode:o}")
@@ -316,7 +339,18 @@ class World:
                 want = o[b"zone_size_mb"] << 20 if name[:1] == b"c" else 0
                 check(stat.st_size == want, f"size of {name} is {stat.st_size}, want {want}")
         self.devices[i] = o
-        self.made[real, i] = geometry(o)
+        self.made[real, i] = geometry(o), lazy, set(zones)
+
+    def refused(self, o):
+        """An add has failed. Of the files that were missing it may have made some; they stay."""
+        real, i = os.path.realpath(o[b"base_dir"]), self.number(o)
+        if (real, i) not in self.made or i in self.devices:
+            return
+        made, lazy, zones = self.made[real, i]
+        there = os.listdir(real + b"/%d" % i)
+        now = {int(name[4:]) for name in there if name not in (b"geometry", b"conditions")}
+        check(b"geometry" in there and (now == zones or lazy and now > zones), f"a failed add has left {sorted(there)[:6]}")
+        self.made[real, i] = made, lazy, now
 
     def removed(self, o):
         i = o[b"id"]
@@ -568,7 +602,7 @@ def alone(r, world, control, count):
             if what == "add" and huge(o) and r.random() < 0.9:
                 continue
             want = world.expect(what, o)
-            if what == "add" and want == {0} and r.random() < 0.7:
+            if what == "add" and 0 in want and r.random() < 0.7:
                 # Each takes as long as a hundred of those that are refused.
                 continue
         except Refused as e:
@@ -576,6 +610,8 @@ def alone(r, world, control, count):
         got = control.send(text, how)
         try:
             check(got in want, f"the outcome is {name_of(got)}, want {' or '.join(map(name_of, want))}")
+            if got and what == "add":
+                world.refused(o)
             if not got:
                 accepted += 1
                 if what == "remove":
@@ -810,6 +846,8 @@ def explain(text, ours, theirs):
             return "a leading zero before an 8 or a 9"
         if any(re.fullmatch(rb"\d{24,}", v) for v in numbers):
             return "more than 23 digits"
+        if re.search(rb"[,\s]lazy_files(,|\n|$)", text):
+            return "lazy_files, which it doesn't have"
     return None
 
 

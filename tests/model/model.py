@@ -13,7 +13,8 @@ The commands come in rounds, each on a new device of its own kind: with and
 without conventional zones, a capacity smaller than the zone, limits, page cache,
 a write cache that loses what was not flushed, and so on. After every command the
 errno, a report of all zones and a block of the zone that it was for are compared;
-after some, and whenever the device is removed and added, all data is.
+after some, and whenever the device is removed and added, all data is. Now and then
+the block layer is asked what it knows of the zones (a cached report).
 
 In every other round there are also batches: commands that several tasks give at
 once, or that are in flight from one submitter. What came of a batch must be what
@@ -192,6 +193,45 @@ def closed(zone):
     return zone._replace(cond="C" if zone.wp else "E", use=0)
 
 
+class Cache:
+    """Whether the block layer knows the zones that it reports on its own, without the driver.
+
+    It takes note of regular writes and of resets and finishes. After an append that the device
+    has done it has such a report made by the driver, until all zones are reset."""
+
+    def __init__(self, emulated):
+        self.emulated = emulated
+        self.by_driver = False
+        # An append and a reset of all zones at once: whose report that will be is a matter of luck.
+        self.unknown = False
+        self.lost = set()  # zones that it takes for full: a write to the end was refused
+
+    def saw(self, ops, at_once=False):
+        """Take note of commands and what came of them."""
+        kinds = {op[0] for op, _ in ops}
+        if "append" in kinds and not self.emulated:
+            self.by_driver, self.unknown = True, False
+        if "reset-all" in kinds:
+            self.unknown = at_once and "append" in kinds and not self.emulated
+            self.by_driver = False
+            self.lost.clear()
+        for op, got in ops:
+            if op[0] == "write" and (got != "ok" or at_once):
+                self.lost.add(op[1])
+            elif got == "ok" and op[0] in ("write", "reset", "finish"):
+                self.lost.discard(op[1])
+
+    def expected(self, nr, zone):
+        """The condition and write pointer of a sequential zone in a cached report; None: any."""
+        if not self.by_driver and nr in self.lost:
+            return None, None
+        if zone.cond in ACTIVE and (zone.wp or self.by_driver):
+            return "ACTIVE", zone.wp
+        # Only the driver knows that a zone was opened in which nothing is written.
+        cond = "E" if zone.cond in ACTIVE else zone.cond
+        return cond, None if cond == "F" else zone.wp
+
+
 class Device:
     """One kind of device, what is known of it, and how to give it commands."""
 
@@ -242,6 +282,7 @@ class Device:
         control(f"add id=0,base_dir={self.base},{self.options}")
         self.present = True
         self.dev = Dev("/dev/zloop0")
+        self.cache = Cache(self.emulated)
         self.requests = [Requests("/dev/zloop0") for _ in range(4)]
         for name, limit in ("max_open_zones", self.rules.max_open), ("max_active_zones", self.rules.max_active):
             with open(f"/sys/block/zloop0/queue/{name}") as f:
@@ -328,6 +369,21 @@ class Device:
         if got != want:
             parts = [(got[n : n + 64], want[n : n + 64]) for n in range(0, len(want), 64)]
             raise Differs("; ".join(f"zone {nr} is {self.shown(g)}, not {self.shown(w)}" for nr, (g, w) in enumerate(parts) if g != w))
+
+    def check_cached(self, nr, count):
+        """What the block layer says of these zones, who need not ask the driver."""
+        if self.cache.unknown:
+            return
+        zones = self.dev.cached(self.sector(nr, 0), count)
+        if len(zones) != min(count, self.nr - nr):
+            raise Differs(f"cached report of {count} zones from {nr} on: {len(zones)} zones")
+        for n, got in enumerate(zones, nr):
+            conv = n < self.nr_conv
+            cond, wp = ("NWP", None) if conv else self.cache.expected(n, self.zones[n - self.nr_conv])
+            size, cap = self.len * BLOCK, (self.len if conv else self.cap) * BLOCK
+            fixed = (self.sector(n, 0), size, "conv" if conv else "seq", cap)
+            if (got.start, got.len, got.type, got.cap) != fixed or cond not in (None, got.cond) or wp not in (None, (got.wp or 0) // BLOCK):
+                raise Differs(f"cached report: zone {n} is {got}, not {cond} at block {wp}")
 
     def shown(self, raw):
         _, _, wp, _, cond, *_, cap = struct.unpack_from("<QQQBBBB4sQ", raw)
@@ -522,6 +578,10 @@ class Round:
             return self.conventional()
         if what < 60:
             return self.report_of_one()
+        if what < 80 and self.args.driver != "c":
+            d.check_cached(rnd.randrange(d.nr), rnd.randrange(1, d.nr + 1))
+            self.tally["cached report"] += 1
+            return
         if what < 160 and self.batches:
             return self.batch()
         self.do(self.command(), rnd.random() < 0.4)
@@ -542,6 +602,7 @@ class Round:
             report = d.report()
             worlds = [zones for zones in worlds if d.raw_report(zones) == report] or worlds[:1]
         d.set_worlds(worlds)
+        d.cache.saw([(op, got)])
         d.check(rnd, op[1])
         if d.emulated and op[3:] and op[1] >= d.nr_conv and not isinstance(got, int) and got != "ok":
             # A write to the end of the zone has the block layer take it for full and forget where
@@ -626,6 +687,7 @@ class Round:
             # How much a flush among them has caught can't be seen.
             d.dev.flush()
         self.explain(done)
+        d.cache.saw([entry for queue in done for entry in queue], at_once=True)
         if d.discard:
             d.set_worlds([d.rules.apply(zones, ("flush", 0))[1] for zones in d.worlds()])
         for nr in sorted(set(some)):

@@ -218,6 +218,38 @@ test_slow() {
 	remove_dev
 }
 
+# Slower than a request may be: its time is over again and again while it is done,
+# and it gets more each time.
+test_slower_than_allowed() {
+	setup ext4
+	echo 1 >/sys/block/zloop0/queue/io_timeout
+	echo 3 >/proc/sys/vm/drop_caches
+	# The block layer looks at the clock once a second.
+	slow 2500
+	py "$DEV" <<-'PY'
+	d, failures = Dev(args[0]), []
+	def task(call, *arguments):
+	    try:
+	        call(*arguments)
+	    except (OSError, AssertionError) as e:
+	        failures.append(f"{call.__name__}{arguments}: {e}")
+	tasks = [threading.Thread(target=task, args=a) for a in (
+	    (d.zcheck, 3, 0, 8, 3), (d.check, 4096, 8, 2), (d.zwrite, 4, 512, 64, 4), (d.write, 0, 8), (d.finish, 5), (d.reset, 9), (d.flush,))]
+	begin = time.monotonic()
+	for t in tasks: t.start()
+	for t in tasks: t.join()
+	eq(failures, [], "failures")
+	eq(time.monotonic() - begin > 2, True, "it took time")
+	PY
+	whole
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	d.zcheck(4, 512, 64, 4); d.check(0, 512); cond(d, 5, "F"); cond(d, 9, "E")
+	d.zwrite(9, 0, 4096, 9); d.zwrite(4, 576, 64, 4); d.zcheck(5, 0, 512, 5); d.flush()
+	PY
+	remove_dev
+}
+
 # While a write hangs below, whoever does not need it does not wait for it.
 test_a_write_hangs() {
 	local pid

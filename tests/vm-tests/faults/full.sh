@@ -99,6 +99,71 @@ test_full_xfs_buffered() {
 	full xfs buffered_io
 }
 
+# Appends, many in flight: whichever find no space, the others are where they were
+# told, and those that come when there is space again follow.
+appends() { # file system, option
+	local geometry=$GEOMETRY${2:+,$2}
+	use_requests
+	make_fs "$1" 320M "$BASE"
+	add_dev "$geometry"
+	fill 3
+	py "$DEV" "$BASE" <<-'PY'
+	d, r = Dev(args[0]), Requests(args[0])
+	N = 64
+	begun = []
+
+	def append(sectors, count, seed):
+	    """Returns the ends of those that succeeded, and the errors of the others."""
+	    ends = r.run(f"append at={5 * 4 * MIB} sectors={sectors} count={count} seed={seed}", 16)
+	    done = [(end.sector, sectors, n * sectors, seed) for n, end in enumerate(ends) if end.error == "ok"]
+	    begun.extend(done)
+	    return done, {end.error for end in ends if end.error != "ok"}
+
+	def check():
+	    """Each has sectors of its own, all below the write pointer, with its data."""
+	    begun.sort()
+	    for (at, sectors, *_), (behind, *_) in zip(begun, begun[1:]):
+	        eq(at + sectors <= behind, True, f"the append at {at} ends before that at {behind}")
+	    z = d.zone(5)
+	    eq(z.start <= begun[0][0], True, "the first append is in the zone")
+	    eq(begun[-1][0] + begun[-1][1] <= z.start + (z.cap if z.cond == "F" else z.wp), True, f"write pointer {z}")
+	    for at, sectors, label, seed in begun:
+	        eq(d.pread(at, sectors) == pattern(label, sectors, seed), True, f"data of the append at {at}")
+
+	done, errors = append(4 * MIB // N, N, 1)
+	eq((bool(done), errors), (True, {"ENOSPC"}), "appends till there is no space")
+	cond(d, 5, "IO")
+	check()
+	# Still none, but no harm either.
+	done, errors = append(4 * MIB // N, 8, 2)
+	eq(errors, {"ENOSPC"}, "appends when there is no space")
+	check()
+	d.flush()
+	os.system(f"rm -r {args[1]}/filler; sync -f {args[1]}")
+	wp = d.zone(5).wp
+	eq(wp % 8, 0, "write pointer")
+	done, errors = append(8, (4 * MIB - wp) // 8, 3)
+	eq(errors, set(), "appends when there is space again")
+	eq(sorted(at for at, *_ in done), [5 * 4 * MIB + at for at in range(wp, 4 * MIB, 8)], "where they are")
+	cond(d, 5, "F")
+	check()
+	PY
+	remove_dev
+	umount "$BASE"
+}
+
+test_appends_ext4() {
+	appends ext4
+}
+
+test_appends_xfs() {
+	appends xfs
+}
+
+test_appends_xfs_buffered() {
+	appends xfs buffered_io
+}
+
 # No space for the files: they go away again, and later there is.
 test_add_to_a_full_file_system() {
 	mkdir -p "$BASE"

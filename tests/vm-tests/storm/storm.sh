@@ -3,8 +3,7 @@
 #
 # Guards against crashes, hangs and leaks where devices, requests, zone commands,
 # reports and the module itself come and go all at once: see tests/storm/storm.py.
-# In the debug kernel, where they find most.
-# kernel: debug
+# They find most in the debug kernel.
 # limit: 300
 
 storm() {

@@ -106,9 +106,11 @@ test_each_allocation_of_a_command() {
 	PY
 }
 
-# Every request's allocations, at random; what was acknowledged is there. On ext4:
-# XFS does not fail for lack of memory, but has the kernel complain of it.
+# Every request's allocations, at random; what was acknowledged is there, and what
+# failed is not. On ext4: XFS does not fail for lack of memory, but has the kernel
+# complain of it.
 # scratch: ext4
+# C driver may fail: defect 35
 test_failing_allocations_in_io() {
 	add_dev "$GEOMETRY"
 	all_allocations
@@ -146,6 +148,10 @@ test_failing_allocations_in_io() {
 		        n = min(n, z.cap - z.wp)
 		        if attempt(lambda: d.zwrite(nr, z.wp, n, i)):
 		            written[nr].append((z.wp, n, i))
+		        else:
+		            after = d.zone(nr)
+		            if after.cond == "F" or not z.wp <= after.wp < z.wp + n:
+		                raise AssertionError(f"a write of {n} sectors failed: {z}, then {after}")
 		    elif kind < 0.7:
 		        at = random.randrange(0, 500) * 8
 		        if attempt(lambda: d.write(at, 8, i)):

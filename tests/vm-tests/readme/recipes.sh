@@ -54,7 +54,7 @@ test_btrfs() {
 
 test_xfs() {
 	recipe "XFS, zoned"
-	said 'realtime=.*'
+	said 'zoned=1 '
 }
 
 test_f2fs() {

@@ -102,8 +102,8 @@ def sector(text):
 
 
 def parse_fault(name, items):
-    """What a command asks for that makes things fail: {"id": ..., "zones": (first, last), "bad": [last sectors]}."""
-    got = {"bad": []}
+    """What a command asks for that makes things fail: its "id", "zones", or the last sector for each of BADBLOCKS."""
+    got = {}
     for item in items:
         key, equals, value = item.partition(b"=")
         if key == b"clear" and name == b"inject" and not equals:
@@ -118,7 +118,8 @@ def parse_fault(name, items):
             if value[:1] not in (b"+", b"-") or b"-" not in value[1:]:
                 raise Refused(errno.EINVAL)
             got["fault"] = True
-            got[key] = row(value[1:], sector)[1] if value[:1] == b"+" else -1
+            _, last = row(value[1:], sector)
+            got[key] = last if value[:1] == b"+" else -1
         elif key in FAULTS and name == b"inject":
             if number(value) > 1 and key in (b"badblocks_once", b"badblocks_partial_io"):
                 raise Refused(errno.EINVAL)

@@ -381,13 +381,15 @@ impl SequentialZone {
             extent.end
         );
         self.set_medium(Medium::Stale);
-        self.fail_as_asked(&requests, err);
+        if let Some(first) = requests.front() {
+            self.fail_as_asked(&first, err);
+        }
         requests.end(err.into());
     }
 
     /// Declares the zone failed if a write fault is to have that consequence. That the file system
     /// has no space left, say, is not the fault of a medium.
-    fn fail_as_asked(&self, requests: &RequestList<Zloop>, err: Error) {
+    fn fail_as_asked(&self, request: &Request<Zloop>, err: Error) {
         let Some(failure) = self.common.write_fault().filter(|_| err == EIO) else {
             return;
         };
@@ -396,11 +398,7 @@ impl SequentialZone {
             return;
         }
         self.declare(Some(failure));
-        let recorded = requests.front().map(|first| {
-            let device = first.queue_data();
-            device.record_declared()
-        });
-        if let Some(Err(err)) = recorded {
+        if let Err(err) = request.queue_data().record_declared() {
             report!(
                 self.common,
                 "zone {}: its write fault can't be recorded: {err:?}",
@@ -756,6 +754,7 @@ impl SequentialZone {
         self.common.changed().mark(self.number);
         if let Err(err) = lengthened {
             self.set_medium(Medium::Stale);
+            self.fail_as_asked(request, err);
             return Err(Trouble::Medium(err));
         }
         self.written.store(extent.end, Release);

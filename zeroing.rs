@@ -18,6 +18,7 @@ use crate::{
         Device,
         Zloop, //
     },
+    fault::Kind,
     kernel_ext::{
         block::{
             mq::{
@@ -115,6 +116,15 @@ fn zero_part(device: &Device, request: &Request<Zloop>, part: &Part) -> Result {
     // Somebody has cut the file. It would stay as short as it is.
     if !file.is_known_to_have(to) && file.size()? < to {
         return Err(EIO);
+    }
+    if request.command() == Some(Command::WriteZeroes) {
+        let sectors = part.end.saturating_sub(part.start);
+        let faults = device.common().faults();
+        faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
+        let block = u64::from(device.common().block_size() >> SECTOR_SHIFT);
+        if faults.spoils_write(part.start, sectors, block).is_some() {
+            return Err(EIO);
+        }
     }
     let zeroed = match request.command() {
         Some(Command::WriteZeroes) if request.is_nounmap() => file.zero_range(from, to),

@@ -118,6 +118,24 @@ test_partial_writes() {
 	done
 }
 
+# Write zeroes is a write: bad sectors make it fail, and that costs the zone.
+test_write_zeroes() {
+	setup write_fault=readonly
+	faults <<-'PY'
+	d.zwrite(0, 0, 64); d.zwrite(3, 0, 8)
+	inject(f"badblocks=+{bad(0, 16, 8)}"); inject(f"badblocks=+{bad(3, 24, 8)}")
+	fails("EIO", d.zeroout, 0, 64)
+	d.zeroout(0, 16); d.zeroout(24, 40)
+	d.check(0, 16, None); d.check(24, 40, None)
+	d.zeroout(3 * LEN + 8, 16); d.zcheck(3, 8, 16, None); cond(d, 3, "IO", 24)
+	fails("EIO", d.zeroout, 3 * LEN + 24, 16)
+	cond(d, 3, "RO")
+	inject("clear,write_nsec=600000000")
+	assert took(d.zeroout, 0, 64) >= 0.6
+	PY
+	assert_eq "$(cat "$DIR/conditions")" "zone_readonly zones=3"
+}
+
 # Many appends in flight: those with a bad sector fail, all others have a place of
 # their own, and the zone goes on.
 test_appends() {

@@ -48,7 +48,7 @@ check-defects:
 
 # The long forms of what `check` does for a minute.
 fuzz:
-	tests/fuzz/run $(foreach v,SEED COUNT FIRST WITH,$(if $($(v)),$(v)=$($(v))))
+	tests/fuzz/run $(foreach v,SEED COUNT FIRST WITH NATIVE,$(if $($(v)),$(v)=$($(v))))
 
 power:
 	tests/power/run $(foreach v,SEED COUNT FIRST VOLATILE DRIVER,$(if $($(v)),$(v)=$($(v))))
@@ -57,7 +57,7 @@ storm:
 	tests/storm/run $(foreach v,SEED COUNT DRIVER,$(if $($(v)),$(v)=$($(v))))
 
 model:
-	tests/model/run $(foreach v,SEED COUNT ROUND DRIVER,$(if $($(v)),$(v)=$($(v))))
+	tests/model/run $(foreach v,SEED COUNT ROUND DRIVER NATIVE,$(if $($(v)),$(v)=$($(v))))
 
 # BENCH=--quick, for instance; tests/bench/run --help lists what there is.
 bench:
@@ -104,10 +104,10 @@ help:
 	@echo 'make check-zbd FIO_SRC=dir               t/zbd of a fio checkout'
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
 	@echo 'make check-defects   where the C driver is wrong, on both drivers'
-	@echo 'make fuzz [SEED=n] [COUNT=n]             a million fuzzed commands'
+	@echo 'make fuzz [SEED=n] [COUNT=n] [NATIVE=1]  a million fuzzed commands'
 	@echo 'make power [SEED=n] [COUNT=n]            a thousand power cuts under load'
 	@echo 'make storm [SEED=n] [COUNT=n]            rounds of all at once'
-	@echo 'make model [SEED=n] [COUNT=n]            random commands beside a model'
+	@echo 'make model [SEED=n] [COUNT=n] [NATIVE=1] random commands beside a model'
 	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'
 	@echo 'make clean           remove what was built in this directory'
 	@echo 'make distclean       remove the cache of downloads and builds, too'

@@ -21,12 +21,15 @@ shopt -s inherit_errexit
 VM=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TREE=$(cd "$VM/../.." && pwd)
 CACHE=${ZLOOP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zloop}
-# Debian's kernel, and what the VM runs: the same, or the debug kernel of its version.
+# Debian's kernel, and what the VM runs: the same, or of its version the debug
+# kernel or the user-mode kernel.
 STOCK_KERNEL=${STOCK_KERNEL:-${KERNEL:-7.3.4+deb13-amd64}}
 KERNEL=$STOCK_KERNEL
 if [[ ${ZLOOP_DEBUG-} ]]; then
 	KERNEL=${STOCK_KERNEL%%[+-]*}-debug
 	export LLVM=1
+elif [[ ${ZLOOP_UML-} ]]; then
+	KERNEL=${STOCK_KERNEL%%[+-]*}-uml
 fi
 # One of the series before, which the same source is for.
 OLDER_KERNEL=${OLDER_KERNEL:-7.2.12+deb13-amd64}
@@ -140,13 +143,18 @@ kernel() {
 	local root kernel
 	root=$(toolchain)
 	# Debian's is made with gcc.
-	kernel=$(LLVM='' artefact kernel "build directory of Linux $STOCK_KERNEL (two minutes)" "$STOCK_KERNEL" "${root##*/}")
-	if [[ $KERNEL == "$STOCK_KERNEL" ]]; then
-		printf '%s\n' "$kernel"
-	else
+	kernel=$(LLVM='' ZLOOP_UML='' artefact kernel "build directory of Linux $STOCK_KERNEL (two minutes)" "$STOCK_KERNEL" "${root##*/}")
+	case $KERNEL in
+	"$STOCK_KERNEL") printf '%s\n' "$kernel" ;;
+	*-uml)
+		ZLOOP_UML='' artefact uml-kernel "user-mode kernel (6 minutes)" "$KERNEL" "${kernel##*/}" \
+			"$(sha256sum <"$TREE/tests/uml/kernel.config")"
+		;;
+	*)
 		artefact debug-kernel "debug kernel (20 minutes)" "$KERNEL" "${kernel##*/}" \
 			"$(sha256sum <"$TREE/tests/debug/kernel.config")"
-	fi
+		;;
+	esac
 }
 
 # package_root: where the package is made.

@@ -185,7 +185,7 @@ class Rules:
         for z in zones:
             if discard and z.flushed < z.wp:
                 z = Zone("C", z.flushed, 0, z.data[: z.flushed], z.flushed)
-            after.append(z if z.wp == self.cap else closed(z)._replace(flushed=z.wp))
+            after.append((z if z.wp == self.cap else closed(z))._replace(flushed=z.wp))
         return tuple(after)
 
 

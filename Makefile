@@ -24,6 +24,9 @@ check-in-tree:
 check-package:
 	tests/check package
 
+check-dkms:
+	tests/check dkms
+
 check-older:
 	tests/check older
 
@@ -97,6 +100,7 @@ help:
 	@echo 'make check-host      the tests that need no kernel'
 	@echo 'make check-in-tree   built in, and as a module, in a kernel tree'
 	@echo 'make check-package   that patch and that package, and the manual page'
+	@echo 'make check-dkms      that package, installed, makes modules for two kernels'
 	@echo 'make check-older     some of the tests with a kernel of the series before'
 	@echo 'make check-vm        the tests in a virtual machine'
 	@echo 'make check-power     a few power cuts under load'
@@ -120,5 +124,5 @@ help:
 
 export KERNEL OLDER_KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC
 
-.PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-package check-older \
+.PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-package check-dkms check-older \
 	check-vm check-power check-debug check-zbd check-zonefs check-defects fuzz power storm model bench demo shell clean distclean help

@@ -83,23 +83,21 @@ test_on_zoned_null_blk() {
 	on /dev/stacked mkfs.f2fs -q -f -m
 }
 
-# Memory that is taken and given back as fast as it can be got, so that there is
-# none to be had without waiting, and writeback is what makes some.
+# Memory that is taken and kept, so that there is little to be had without waiting,
+# and writeback is what makes some.
 hog() {
 	python3 - "$SCRATCH/taken" <<-'PY' &
-	import mmap, sys, time
+	import mmap, signal, sys
 	def available():
 	    for line in open("/proc/meminfo"):
 	        if line.startswith("MemAvailable"): return int(line.split()[1]) << 10
 	flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 	open("/proc/self/oom_score_adj", "w").write("1000")
-	while True:
-	    held = []
-	    while available() > 32 << 20:
-	        held.append(mmap.mmap(-1, 8 << 20, flags=flags))
-	    open(sys.argv[1], "w")
-	    time.sleep(0.2)
-	    held = held[16:]
+	held = []
+	while available() > 48 << 20:
+	    held.append(mmap.mmap(-1, 4 << 20, flags=flags))
+	open(sys.argv[1], "w")
+	signal.pause()
 	PY
 	defer "kill $! || true"
 	while [[ ! -e $SCRATCH/taken ]]; do
@@ -123,7 +121,7 @@ test_little_memory() {
 	defer "umount_if '$LOWER'"
 	hog
 	before=$(scanned)
-	fio --name=files --directory="$LOWER" --numjobs=2 --nrfiles=2 --size=24M --bs=64k --rw=write --ioengine=psync \
+	fio --name=files --directory="$LOWER" --numjobs=2 --nrfiles=2 --size=32M --bs=64k --rw=write --ioengine=psync \
 		--verify=crc32c --do_verify=1 --verify_fatal=1 --output="$SCRATCH/files.log" &
 	pids+=($!)
 	fio_zones /dev/zloop1 --ioengine=io_uring --iodepth=64 --iodepth_batch_submit=64 --offset=16M --size=64M \

@@ -66,7 +66,6 @@ use kernel::{
         },
         Arc, //
     },
-    workqueue, //
 };
 
 /// The record of the geometry.
@@ -146,7 +145,7 @@ impl Sizes {
                 }
             }
         };
-        Helpers::new()?.call(workqueue::system_unbound(), &look_up);
+        Helpers::new()?.call(&look_up);
         Ok(Self(sizes))
     }
 

@@ -103,7 +103,7 @@ impl WorkItem for CommandData {
                 Some(Command::Write) => transfer(request, Direction::Write),
                 Some(Command::Flush) => {
                     request.queue_data().common().faults().delay(Kind::Flush, 0);
-                    let result = request.queue_data().flush(request.work_queue());
+                    let result = request.queue_data().flush();
                     request.end(result.map_or_else(Status::from, |()| Status::OK));
                 }
                 Some(Command::ZoneResetAll) => ResetAll::run(request),

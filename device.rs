@@ -93,10 +93,7 @@ use kernel::{
         Mutex,
         SpinLock, //
     },
-    workqueue::{
-        self,
-        Queue, //
-    },
+    workqueue::Queue,
 };
 
 /// The largest request in sectors, and the largest zone append: 1 MiB.
@@ -419,8 +416,8 @@ impl Device {
         written.is_some_and(|written| written <= self.common.geometry().offset_in_zone(sector))
     }
 
-    /// Makes durable all that was acknowledged; may sleep. Items of `queue` help.
-    pub(crate) fn flush(&self, queue: &Queue) -> Result {
+    /// Makes durable all that was acknowledged; may sleep.
+    pub(crate) fn flush(&self) -> Result {
         let mut flushing = self.flushing.lock();
         let errno = Atomic::new(0);
         pin_init::stack_pin_init!(let changed = new_spinlock!(self.common.changed().take_all()));
@@ -433,7 +430,7 @@ impl Device {
         };
         // Mostly there are so few that nobody need be called.
         if (0..FLUSHED_ALONE).all(|_| flush_next()) {
-            flushing.call(queue, &|| {
+            flushing.call(&|| {
                 let _scope = BlockIoScope::enter();
                 while flush_next() {}
             });
@@ -475,7 +472,7 @@ impl Device {
             }
         }
         // Each failure has its message, and there is nobody to return one to.
-        let _ = self.flush(workqueue::system_unbound());
+        let _ = self.flush();
         for (_, zone) in self.zones.touched() {
             if let Zone::Sequential(zone) = zone {
                 // What can't be given back does no harm.

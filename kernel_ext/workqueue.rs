@@ -8,10 +8,7 @@ use core::{
     cell::Cell,
     mem::transmute,
     ops::Deref,
-    ptr::{
-        from_ref,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
 use kernel::{
     bindings,
@@ -108,14 +105,15 @@ impl Helpers {
         Ok(Self(KBox::pin_init(helpers, GFP_KERNEL)?))
     }
 
-    /// Calls `job` in the current task, and has work items of `queue` call it, too; may sleep.
+    /// Calls `job` in the current task, and has work items call it, too; may sleep.
     ///
     /// Returns when it has returned everywhere. It is not certain that anybody comes to help, and
-    /// nobody is waited for who has not begun: so this may be called by an item of `queue`.
-    pub(crate) fn call(&mut self, queue: &Queue, job: Job<'_>) {
+    /// nobody is waited for who has not begun: so no memory need be had for that, and this may be
+    /// called by a work item.
+    pub(crate) fn call(&mut self, job: Job<'_>) {
         for helper in self.0.iter() {
             // SAFETY: All of them are cancelled below, before `job` ends.
-            unsafe { helper.queue(queue, job) };
+            unsafe { helper.queue(job) };
         }
         job();
         for helper in self.0.iter() {
@@ -160,16 +158,17 @@ impl Helper {
     ///
     /// The item must not be queued nor running, and [`Self::cancel`] must be called before `job`
     /// ends.
-    unsafe fn queue(&self, queue: &Queue, job: Job<'_>) {
+    unsafe fn queue(&self, job: Job<'_>) {
         // SAFETY: Only the lifetime changes. The item does not outlive `job`, by the requirement.
         let job = unsafe { transmute::<Job<'_>, Job<'static>>(job) };
         self.job.set(Some(job));
-        // SAFETY: A `Queue` is a workqueue, and the item is initialised and pinned.
+        // SAFETY: The queue is the system's, which is there before any module. The item is
+        // initialised and pinned.
         // CAST: The constant is a small one.
         unsafe {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                from_ref(queue).cast_mut().cast(),
+                bindings::system_dfl_wq,
                 self.work.get(),
             )
         };

@@ -382,7 +382,7 @@ def storm_thousand(r, count):
         mount()
         i = r.choice([0, 1, n])
         os.mkdir(f"{TOP}/{i}")
-        control(f"add id={i},base_dir={TOP},capacity_mb=4,zone_size_mb=1,conv_zones=1{r.choice(MANNERS)}")
+        control(f"add id={i},base_dir={TOP},capacity_mb=8,zone_size_mb=1,conv_zones=1{r.choice(MANNERS)}")
         d = Dev(f"/dev/zloop{i}")
         d.zwrite(1, 0, 8)
         d.write(0, 8)

@@ -29,7 +29,7 @@ full() { # file system, option
 	d.write(0, 64); d.zwrite(3, 0, 64, 3); d.zwrite(4, 0, 64, 4); d.flush()
 	PY
 	fill 3
-	py "$DEV" <<-'PY'
+	py "$DEV" "$BASE/filler" <<-'PY'
 	d = Dev(args[0])
 	# Of each kind, till there is no more.
 	def till_full(write, step, end):
@@ -45,6 +45,15 @@ full() { # file system, option
 	eq(z.cond, "IO", "condition of the zone that has no room")
 	eq(at <= z.wp < at + 512, True, f"write pointer after a failure at {at}: {z}")
 	d.zcheck(5, 0, at, 5)
+	# Zones 3 and 4 have given back what they had in reserve. Others take it.
+	time.sleep(1)
+	for size in 1 << 20, 4096:
+	    for n in range(10000):
+	        try:
+	            with open(f"{args[1]}/more-{size}-{n}", "wb") as f: os.posix_fallocate(f.fileno(), 0, size)
+	        except OSError as e:
+	            eq(errno.errorcode[e.errno], "ENOSPC", "space for others")
+	            break
 	# Nothing else is the worse for it.
 	fails("ENOSPC", d.write, 2 * MIB, 2048, 9)
 	d.check(0, 64); d.write(0, 64, 2); d.check(0, 64, 2)

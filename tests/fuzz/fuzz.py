@@ -847,8 +847,10 @@ def explain(text, ours, theirs):
             return "a leading zero before an 8 or a 9"
         if any(re.fullmatch(rb"\d{24,}", v) for v in numbers):
             return "more than 23 digits"
-        if re.search(rb"[,\s]lazy_files(,|\n|$)", text):
-            return "lazy_files, which it doesn't have"
+        if re.search(rb"[,\s](lazy_files|max_active_zones=|write_fault=)", text):
+            return "an option that it doesn't have"
+        if re.match(rb"\s*(zone_readonly|zone_offline|zone_good|inject)\s", text):
+            return "a command that it doesn't have"
     return None
 
 

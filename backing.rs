@@ -13,20 +13,26 @@
 //! The zone files are those of the C driver, which takes no notice of the other two. A sequential
 //! zone's write pointer is kept nowhere but in the length of its file.
 //!
-//! A directory is filled by the first `add`, whose geometry is recorded; every later one must ask
-//! for the same. If that first `add` is cut off, by a power failure, say, the file `incomplete` is
-//! still there. No device was visible until it was removed, so the zone files next to it hold
-//! nothing, and are made anew. If the `add` fails it takes back what it has made.
+//! A directory is filled by the first `add`, whose geometry is recorded; a later one may name some of
+//! it or nothing, but nothing else. If that first `add` is cut off, by a power failure, say, the file
+//! `incomplete` is still there. No device was visible until it was removed, so the zone files next
+//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and the
+//! directory, too, if it was missing.
+//!
+//! A directory that is not empty, but has no device in it, is somebody else's: nothing is made there.
+//! One that another device uses, whatever path leads to it, is refused by the registry of devices
+//! before anything in it is looked at.
 //!
 //! With `lazy_files` the file of a sequential zone is made when something is first written to the
 //! zone; so it may be missing then, unless it is zone 0's, from which can be told that there is a
 //! device. A later `add` without `lazy_files` makes what is missing.
 //!
-//! A directory without a record was made by the C driver. All its files must be there and fit. So
-//! must they if the record is empty: a power failure has cut off its writing, and it is written
-//! when all files are there.
+//! A directory with zone files and without a record was made by the C driver. All its files must be
+//! there and fit. So must they if the record is empty: a power failure has cut off its writing, and
+//! it is written when all files are there.
 
 use crate::{
+    directory::OpenedDirectory,
     geometry::Geometry,
     kernel_ext::{
         cred::{
@@ -73,12 +79,18 @@ const RECORD: &CStr = c"geometry";
 /// The mark of a directory that is being filled. It holds the geometry, too.
 const INCOMPLETE: &CStr = c"incomplete";
 /// More than a record is ever long.
-const RECORD_MAX: usize = 256;
+const RECORD_MAX: usize = 512;
+/// What an empty file system has in its root directory.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// The permissions of all files: the C driver's.
 pub(crate) const MODE: u16 = 0o600;
 
 /// What was found in a directory.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them, for a moment"
+)]
 enum History {
     /// Nothing.
     New,
@@ -88,15 +100,75 @@ enum History {
     Made(Option<Record>),
 }
 
+impl History {
+    /// Looks what is there.
+    fn of(opened: &OpenedDirectory) -> Result<Self> {
+        if opened.exists(INCOMPLETE)? {
+            return Ok(Self::Incomplete);
+        }
+        if let Some(recorded) = read_record(opened, RECORD)? {
+            return Ok(Self::Made(Some(recorded)));
+        }
+        // The C driver's rule: zone 0, of either kind, tells.
+        let names = [
+            Kind::Conventional.file_name(0)?,
+            Kind::Sequential.file_name(0)?,
+        ];
+        for name in names {
+            if opened.exists(&name)? {
+                return Ok(Self::Made(None));
+            }
+        }
+        Ok(Self::New)
+    }
+}
+
+/// Reads a record, or [`None`] if there is no such file or it is empty.
+fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<Record>> {
+    let file = match opened.dir().open_file(name, flags::O_RDONLY) {
+        Err(err) if err == ENOENT => return Ok(None),
+        result => result.map_err(|err| opened.refuse_file(name, "can't open it", err))?,
+    };
+    let mut buffer = [0; RECORD_MAX];
+    let len = file
+        .read_at(&mut buffer, 0)
+        .map_err(|err| opened.refuse_file(name, "can't read it", err))?;
+    let text = buffer.get(..len).unwrap_or_default();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match Record::parse(text) {
+        Ok(record) => Ok(Some(record)),
+        Err(err) => {
+            let (id, (path, name)) = (opened.id(), opened.shown(name));
+            refuse!(id, "{path}/{name} is damaged: {}", Shown(err));
+            Err(EINVAL)
+        }
+    }
+}
+
+/// The geometry of the device, or a message that says why it can't be.
+pub(crate) fn resolve(
+    options: &AddOptions<'_>,
+    recorded: Option<&Geometry>,
+    id: u32,
+) -> Result<Geometry> {
+    let geometry = match recorded {
+        None => options.new_geometry(),
+        Some(recorded) => options.geometry_again(recorded),
+    };
+    geometry.map_err(|err| {
+        refuse!(id, "{}", Shown(err));
+        EINVAL
+    })
+}
+
 /// The directory of a device that is being added.
 ///
-/// The order of use is [`Self::open`], [`Self::alignment`], [`Self::zone`] for every zone, and
+/// The order of use is [`Self::new`], [`Self::alignment`], [`Self::zone`] for every zone, and
 /// [`Self::complete`]. Dropping it before that takes back what was made.
 pub(crate) struct DeviceDirectory {
-    dir: Arc<Directory>,
-    /// For messages.
-    path: CString,
-    id: u32,
+    opened: OpenedDirectory,
     geometry: Geometry,
     io: IoMode,
     creation: FileCreation,
@@ -191,38 +263,32 @@ impl ZoneSet {
 }
 
 impl DeviceDirectory {
-    /// Opens `<base_dir>/<id>` and finds out what is in it.
+    /// Finds out what is in the directory, and whether the device that is asked for can be that.
     ///
     /// # Errors
     ///
-    /// EINVAL if there is no such directory, or if the geometry is not the recorded one; what the
-    /// file system says otherwise.
-    pub(crate) fn open(options: &AddOptions<'_>, id: u32) -> Result<Self> {
-        let (base_dir, geometry) = (options.base_dir, options.geometry);
-        let path = device_path(base_dir, id)?;
-        let dir = Directory::open_path(&path).map_err(|err| {
-            let (base_dir, path) = (
-                BStr::from_bytes(base_dir),
-                BStr::from_bytes(path.to_bytes()),
-            );
-            refuse!(
-                id,
-                "base_dir={base_dir}: can't open the directory {path}: {err:?}"
-            );
-            errno_for_add(err)
-        })?;
+    /// EINVAL if the geometry can't be, or is not the recorded one, and if what is there is not a
+    /// device; what the file system says otherwise.
+    pub(crate) fn new(opened: OpenedDirectory, options: &AddOptions<'_>) -> Result<Self> {
+        let history = History::of(&opened)?;
+        let recorded = match &history {
+            History::Made(Some(record)) => Some(&record.geometry),
+            _ => None,
+        };
+        let geometry = resolve(options, recorded, opened.id())?;
         let mut this = Self {
-            dir: Arc::new(dir, GFP_KERNEL)?,
-            path,
-            id,
+            opened,
             geometry,
             io: options.io,
             creation: options.creation,
             progress: Progress::Restoring,
             sizes: Sizes::default(),
         };
-        match this.history()? {
-            History::New => this.begin()?,
+        match history {
+            History::New => {
+                this.refuse_foreign()?;
+                this.begin()?;
+            }
             History::Incomplete => {
                 this.clear()?;
                 this.begin()?;
@@ -232,10 +298,6 @@ impl DeviceDirectory {
                 this.progress = Progress::RestoringUnrecorded;
             }
             History::Made(Some(record)) => {
-                if let Some(mismatch) = geometry.difference(&record.geometry) {
-                    refuse!(id, "{}", Shown(mismatch));
-                    return Err(EINVAL);
-                }
                 if record.creation == FileCreation::AtFirstUse {
                     let there = this.zones_there()?;
                     this.progress = Progress::RestoringLazy { there };
@@ -243,9 +305,14 @@ impl DeviceDirectory {
             }
         }
         if let Progress::Restoring | Progress::RestoringUnrecorded = this.progress {
-            this.sizes = Sizes::look_up(&this.dir, &geometry)?;
+            this.sizes = Sizes::look_up(this.opened.dir(), &geometry)?;
         }
         Ok(this)
+    }
+
+    /// The geometry of the device.
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// How I/O to the zone files must be aligned. Makes the first one if the device is new.
@@ -256,7 +323,7 @@ impl DeviceDirectory {
         };
         file.alignment().inspect_err(|err| {
             refuse!(
-                self.id,
+                self.opened.id(),
                 "can't find out the block size of the zone files: {err:?}"
             );
         })
@@ -306,17 +373,19 @@ impl DeviceDirectory {
 
     fn open_zone_file(&self, zone: u32) -> Result<OpenFile> {
         let name = self.zone_file_name(zone)?;
-        self.dir
+        self.opened
+            .dir()
             .open_file(&name, zone_file_flags(self.io))
-            .map_err(|err| self.refuse_file(&name, "can't open it", err))
+            .map_err(|err| self.opened.refuse_file(&name, "can't open it", err))
     }
 
     fn make_zone_file(&mut self, zone: u32) -> Result<OpenFile> {
         let name = self.zone_file_name(zone)?;
         let file = self
-            .dir
+            .opened
+            .dir()
             .create_file(&name, zone_file_flags(self.io), MODE)
-            .map_err(|err| self.refuse_file(&name, "can't make it", err))?;
+            .map_err(|err| self.opened.refuse_file(&name, "can't make it", err))?;
         if let Progress::Making { zones } = &mut self.progress {
             *zones = zone.saturating_add(1);
         }
@@ -324,7 +393,10 @@ impl DeviceDirectory {
             let bytes = self.geometry.zone_len(zone) << SECTOR_SHIFT;
             file.truncate(bytes)
                 .and_then(|()| file.sync())
-                .map_err(|err| self.refuse_file(&name, "can't make it as long as a zone", err))?;
+                .map_err(|err| {
+                    self.opened
+                        .refuse_file(&name, "can't make it as long as a zone", err)
+                })?;
         }
         Ok(file)
     }
@@ -335,9 +407,9 @@ impl DeviceDirectory {
         let bytes = match self.sizes.get(zone) {
             Some(size) => size,
             None => {
-                let found = self.dir.find_file(&name);
+                let found = self.opened.dir().find_file(&name);
                 found
-                    .map_err(|err| self.refuse_file(&name, "can't open it", err))?
+                    .map_err(|err| self.opened.refuse_file(&name, "can't open it", err))?
                     .size
             }
         };
@@ -352,7 +424,7 @@ impl DeviceDirectory {
             return Ok(bytes >> SECTOR_SHIFT);
         }
 
-        let (id, (path, name)) = (self.id, self.shown(&name));
+        let (id, (path, name)) = (self.opened.id(), self.opened.shown(&name));
         if conventional {
             refuse!(
                 id,
@@ -370,19 +442,24 @@ impl DeviceDirectory {
 
     /// Records what the device is, makes all durable, and returns the directory.
     pub(crate) fn complete(mut self) -> Result {
-        let failed = |this: &Self, err| this.refuse_file(RECORD, "can't record the geometry", err);
+        let failed = |this: &Self, err| {
+            this.opened
+                .refuse_file(RECORD, "can't record the geometry", err)
+        };
         match self.progress {
             Progress::Making { .. } => {
                 self.write_record(RECORD)
                     .map_err(|err| failed(&self, err))?;
-                self.dir
+                self.opened
+                    .dir()
                     .unlink(INCOMPLETE)
-                    .and_then(|()| self.dir.sync())
+                    .and_then(|()| self.opened.dir().sync())
                     .map_err(|err| failed(&self, err))?;
             }
             // Without the old record all that was made looks as if the C driver had made it.
             Progress::RestoringLazy { .. } if self.creation == FileCreation::AtAdd => {
-                self.dir
+                self.opened
+                    .dir()
                     .sync()
                     .and_then(|()| self.write_first_record())
                     .map_err(|err| failed(&self, err))?;
@@ -393,13 +470,14 @@ impl DeviceDirectory {
             }
             Progress::RestoringLazy { .. } | Progress::Restoring | Progress::Complete => {}
         }
+        self.opened.keep()?;
         self.progress = Progress::Complete;
         Ok(())
     }
 
     /// The directory, to open zone files in.
     pub(crate) fn share(&self) -> Arc<Directory> {
-        self.dir.clone()
+        self.opened.share()
     }
 
     /// Whether zone files may be missing once the device is there.
@@ -410,56 +488,36 @@ impl DeviceDirectory {
         }
     }
 
-    /// Looks what is there.
-    fn history(&self) -> Result<History> {
-        if self.exists(INCOMPLETE)? {
-            return Ok(History::Incomplete);
-        }
-        if let Some(recorded) = self.read_record(RECORD)? {
-            return Ok(History::Made(Some(recorded)));
-        }
-        // The C driver's rule: zone 0, of either kind, tells.
-        let names = [
-            Kind::Conventional.file_name(0)?,
-            Kind::Sequential.file_name(0)?,
-        ];
-        for name in names {
-            if self.exists(&name)? {
-                return Ok(History::Made(None));
-            }
-        }
-        Ok(History::New)
-    }
-
     /// Begins to fill an empty directory.
     fn begin(&mut self) -> Result {
         self.progress = Progress::Making { zones: 0 };
         self.write_record(INCOMPLETE)
-            .and_then(|()| self.dir.sync())
-            .map_err(|err| self.refuse_file(INCOMPLETE, "can't make it", err))
+            .and_then(|()| self.opened.dir().sync())
+            .map_err(|err| self.opened.refuse_file(INCOMPLETE, "can't make it", err))
     }
 
     /// Removes what an `add` that was cut off has left.
     fn clear(&self) -> Result {
         // A mark that was not written to the end means that nothing was made after it.
-        if let Ok(Some(left)) = self.read_record(INCOMPLETE) {
+        if let Ok(Some(left)) = read_record(&self.opened, INCOMPLETE) {
             self.unlink_zones(&left, left.geometry.nr_zones())?;
-            self.unlink_if_there(RECORD)?;
+            self.opened.unlink_if_there(RECORD)?;
             // Without the mark the rest would look like a device.
-            self.dir
-                .sync()
-                .map_err(|err| self.refuse_file(INCOMPLETE, "can't remove what it is for", err))?;
+            self.opened.dir().sync().map_err(|err| {
+                self.opened
+                    .refuse_file(INCOMPLETE, "can't remove what it is for", err)
+            })?;
         }
-        self.unlink_if_there(INCOMPLETE)
+        self.opened.unlink_if_there(INCOMPLETE)
     }
 
     /// Refuses a directory of the C driver's that has more zones than were asked for.
     fn refuse_surplus(&self) -> Result {
-        let (id, next) = (self.id, self.geometry.nr_zones());
+        let (id, next) = (self.opened.id(), self.geometry.nr_zones());
         for kind in [Kind::Conventional, Kind::Sequential] {
             let name = kind.file_name(next)?;
-            if self.exists(&name)? {
-                let (path, name) = self.shown(&name);
+            if self.opened.exists(&name)? {
+                let (path, name) = self.opened.shown(&name);
                 refuse!(
                     id,
                     "capacity_mb: {path} holds a larger device: {name} is there, and the last zone \
@@ -472,49 +530,43 @@ impl DeviceDirectory {
         Ok(())
     }
 
+    /// Refuses a directory that has something in it.
+    fn refuse_foreign(&self) -> Result {
+        let mut found = Ok(None);
+        self.opened
+            .dir()
+            .for_each_name(|name| {
+                // A record that is there was empty.
+                let ignored: [&[u8]; 4] = [b".", b"..", LOST_AND_FOUND, RECORD.to_bytes()];
+                if !ignored.contains(&name) && matches!(found, Ok(None)) {
+                    found = copy_of(name).map(Some);
+                }
+            })
+            .map_err(|err| self.opened.refuse_file(c".", "can't read it", err))?;
+        if let Some(name) = found? {
+            let (id, path) = (self.opened.id(), self.opened.path());
+            refuse!(
+                id,
+                "{path} holds other files, \"{}\" for one, and no device: must be empty",
+                BStr::from_bytes(&name)
+            );
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
     /// Which sequential zones have a file.
     fn zones_there(&self) -> Result<ZoneSet> {
         let mut there = ZoneSet::new(self.geometry.nr_zones())?;
-        self.dir
+        self.opened
+            .dir()
             .for_each_name(|name| {
                 if let Some(zone) = sequential_zone_number(name) {
                     there.insert(zone);
                 }
             })
-            .map_err(|err| self.refuse_file(c".", "can't read it", err))?;
+            .map_err(|err| self.opened.refuse_file(c".", "can't read it", err))?;
         Ok(there)
-    }
-
-    fn exists(&self, name: &CStr) -> Result<bool> {
-        match self.dir.find_file(name) {
-            Ok(_) => Ok(true),
-            Err(err) if err == ENOENT => Ok(false),
-            Err(err) => Err(self.refuse_file(name, "can't use it", err)),
-        }
-    }
-
-    /// Reads a record, or [`None`] if there is no such file or it is empty.
-    fn read_record(&self, name: &CStr) -> Result<Option<Record>> {
-        let file = match self.dir.open_file(name, flags::O_RDONLY) {
-            Err(err) if err == ENOENT => return Ok(None),
-            result => result.map_err(|err| self.refuse_file(name, "can't open it", err))?,
-        };
-        let mut buffer = [0; RECORD_MAX];
-        let len = file
-            .read_at(&mut buffer, 0)
-            .map_err(|err| self.refuse_file(name, "can't read it", err))?;
-        let text = buffer.get(..len).unwrap_or_default();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        match Record::parse(text) {
-            Ok(record) => Ok(Some(record)),
-            Err(err) => {
-                let (id, (path, name)) = (self.id, self.shown(name));
-                refuse!(id, "{path}/{name} is damaged: {}", Shown(err));
-                Err(EINVAL)
-            }
-        }
     }
 
     /// What the device is, for later.
@@ -528,11 +580,11 @@ impl DeviceDirectory {
     /// Writes a record, in place of an older one if there is one.
     fn write_record(&self, name: &CStr) -> Result {
         let text = CString::try_from_fmt(fmt!("{}\n", Shown(self.record())))?;
-        match self.dir.unlink(name) {
+        match self.opened.dir().unlink(name) {
             Err(err) if err != ENOENT => return Err(err),
             _ => {}
         }
-        let file = self.dir.create_file(name, flags::O_RDWR, MODE)?;
+        let file = self.opened.dir().create_file(name, flags::O_RDWR, MODE)?;
         file.write_all_at(text.to_bytes(), 0)?;
         file.sync()
     }
@@ -544,9 +596,10 @@ impl DeviceDirectory {
                 && zone > 0
                 && !record.geometry.is_conventional(zone)
             {
-                break;
+                continue;
             }
-            self.unlink_if_there(&zone_file_name(&record.geometry, zone)?)?;
+            self.opened
+                .unlink_if_there(&zone_file_name(&record.geometry, zone)?)?;
         }
         Ok(())
     }
@@ -554,37 +607,15 @@ impl DeviceDirectory {
     /// Records what a device is that has all its files.
     fn write_first_record(&self) -> Result {
         self.write_record(RECORD)
-            .and_then(|()| self.dir.sync())
+            .and_then(|()| self.opened.dir().sync())
             .inspect_err(|_| {
                 // Half a record would be in the way of the next `add`.
-                let _ = self.dir.unlink(RECORD);
+                let _ = self.opened.dir().unlink(RECORD);
             })
-    }
-
-    fn unlink_if_there(&self, name: &CStr) -> Result {
-        match self.dir.unlink(name) {
-            Err(err) if err == ENOENT => Ok(()),
-            result => result.map_err(|err| self.refuse_file(name, "can't remove it", err)),
-        }
     }
 
     fn zone_file_name(&self, zone: u32) -> Result<CString> {
         zone_file_name(&self.geometry, zone)
-    }
-
-    /// Says what can't be done with a file, and why, and returns the errno for it.
-    fn refuse_file(&self, name: &CStr, what: &str, err: Error) -> Error {
-        let (id, (path, name)) = (self.id, self.shown(name));
-        refuse!(id, "{path}/{name}: {what}: {err:?}");
-        errno_for_add(err)
-    }
-
-    /// The directory and a file in it, for a message.
-    fn shown<'a>(&'a self, name: &'a CStr) -> (&'a BStr, &'a BStr) {
-        (
-            BStr::from_bytes(self.path.to_bytes()),
-            BStr::from_bytes(name.to_bytes()),
-        )
     }
 }
 
@@ -596,21 +627,11 @@ impl Drop for DeviceDirectory {
             // finds the mark.
             let cleared = self
                 .unlink_zones(&made, zones)
-                .and_then(|()| self.unlink_if_there(RECORD));
+                .and_then(|()| self.opened.unlink_if_there(RECORD));
             if cleared.is_ok() {
-                let _ = self.unlink_if_there(INCOMPLETE);
+                let _ = self.opened.unlink_if_there(INCOMPLETE);
             }
         }
-    }
-}
-
-/// The errno that an `add` fails with: one that a script of the C driver's knows. A write has no
-/// file name that could be missing.
-fn errno_for_add(err: Error) -> Error {
-    if err == ENOENT {
-        EINVAL
-    } else {
-        err
     }
 }
 
@@ -647,6 +668,12 @@ pub(crate) fn zone_file_name(geometry: &Geometry, zone: u32) -> Result<CString> 
     Kind::of(geometry, zone).file_name(zone)
 }
 
+fn copy_of(name: &[u8]) -> Result<KVec<u8>> {
+    let mut copy = KVec::new();
+    copy.extend_from_slice(name, GFP_KERNEL)?;
+    Ok(copy)
+}
+
 /// The number in the name of a sequential zone's file. A name of another form has none.
 fn sequential_zone_number(name: &[u8]) -> Option<u32> {
     let digits = name.strip_prefix(Kind::Sequential.prefix().as_bytes())?;
@@ -666,14 +693,4 @@ pub(crate) fn zone_file_flags(io: IoMode) -> u32 {
         IoMode::Direct => flags | flags::O_DIRECT,
         IoMode::Buffered => flags,
     }
-}
-
-/// The path of a device's directory.
-fn device_path(base_dir: &[u8], id: u32) -> Result<CString> {
-    let name = CString::try_from_fmt(fmt!("/{id}"))?;
-    let mut path = KVec::new();
-    path.extend_from_slice(base_dir, GFP_KERNEL)?;
-    path.extend_from_slice(name.to_bytes_with_nul(), GFP_KERNEL)?;
-    let path = CStr::from_bytes_with_nul(&path).map_err(|_| EINVAL)?;
-    Ok(CString::try_from(path)?)
 }

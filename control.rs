@@ -6,24 +6,38 @@
 //! and given up after it has been removed; in between the registry is not locked, since both can
 //! take long, and a device can be opened as soon as it is there.
 //!
-//! Reading is for everybody who may open the control device. A command changes the whole system,
-//! and names files: it takes `CAP_SYS_ADMIN` in the initial user namespace, and its path is
-//! resolved with the credentials and in the mount namespace of the task that writes it.
+//! Reading is for everybody who may open the control device. After the syntax there is a line for each
+//! device: its name, its state, and, unless it is being added, the command that makes it again. A
+//! path is as it was given, so it may have spaces in it, and comes last:
+//!
+//! ```text
+//! zloop0 live add id=0,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=64,conv_zones=8,...
+//! zloop1 adding
+//! zloop2 removing add id=2,...
+//! ```
+//!
+//! A command changes the whole system, and
+//! names files: it takes `CAP_SYS_ADMIN` in the initial user namespace, and its path is resolved
+//! with the credentials and in the mount namespace of the task that writes it.
 
 use crate::{
+    backing::resolve,
     declaration::Declaration,
     device::{
         Device,
         Zloop, //
     },
+    directory::OpenedDirectory,
     fault::{
         BadBlocks,
         Injection, //
     },
+    geometry::Geometry,
     inject::MAX_ROWS,
     kernel_ext::{
         block::mq::Disk,
         fmt::Shown,
+        fs::Directory,
         miscdevice::{
             SharedMiscDevice,
             SharedRegistration,
@@ -32,6 +46,7 @@ use crate::{
     },
     message::MessageLimit,
     options::{
+        AddAgain,
         AddOptions,
         Append,
         Command,
@@ -40,17 +55,20 @@ use crate::{
         SYNTAX, //
     },
     refuse,
+    size::Quantity,
+    status::{
+        DeviceStatus,
+        StatusRoot, //
+    },
 };
 use core::mem::replace;
 use kernel::{
     block::SECTOR_SHIFT,
-    iov::{
-        IovIterDest,
-        IovIterSource, //
-    },
+    iov::IovIterSource,
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
+    str::CString,
     sync::{
         Arc,
         Mutex, //
@@ -83,23 +101,51 @@ struct Registry {
     devices: Mutex<KVec<Entry>>,
     /// For what is said of those who may not write commands.
     refused: MessageLimit,
+    status: StatusRoot,
 }
 
 /// A device number in use.
 struct Entry {
     id: u32,
     state: State,
+    /// What no other device may use.
+    directory: Option<Arc<Directory>>,
+    /// The command that makes the device again, if it is there.
+    command: KVVec<u8>,
 }
 
-/// A device that is there, and its disk.
-type LiveDevice = (Disk<Zloop>, Arc<Device>);
+impl Entry {
+    /// Adds the device's line to a text.
+    fn describe(&self, text: &mut KVVec<u8>) -> Result {
+        let state = match self.state {
+            State::Adding => "adding",
+            State::Live(_) | State::Changing => "live",
+            State::Removing => "removing",
+        };
+        let name = CString::try_from_fmt(fmt!("zloop{} {state}", self.id))?;
+        text.extend_from_slice(name.to_bytes(), GFP_KERNEL)?;
+        if !self.command.is_empty() {
+            text.push(b' ', GFP_KERNEL)?;
+            text.extend_from_slice(&self.command, GFP_KERNEL)?;
+        }
+        text.push(b'\n', GFP_KERNEL)?;
+        Ok(())
+    }
+}
+
+/// A device that is there. Dropped in this order.
+struct Live {
+    disk: Disk<Zloop>,
+    status: DeviceStatus,
+    device: Arc<Device>,
+}
 
 /// What a device number is used for.
 enum State {
     /// A device is being made.
     Adding,
     /// A device is there.
-    Live(Disk<Zloop>, Arc<Device>),
+    Live(Live),
     /// A command changes a device.
     Changing,
     /// A device is being removed.
@@ -111,6 +157,7 @@ impl Registry {
         pin_init!(Self {
             devices <- new_mutex!(KVec::new(), "zloop_devices"),
             refused: MessageLimit::new(),
+            status: StatusRoot::new(),
         })
     }
 
@@ -135,7 +182,15 @@ impl Registry {
     fn add(&self, options: &AddOptions<'_>) -> Result {
         let id = self.take_id(options.id)?;
         let given_up = ScopeGuard::new(|| self.give_up_id(id));
-        let (disk, device) = Device::add(options, id)?;
+        let opened = OpenedDirectory::open(options.base_dir, id, || {
+            // Not for a device that can't be.
+            resolve(options, None, id).map(|_| ())
+        })?;
+        self.claim(&opened)?;
+        let (disk, device, (command, status)) = Device::add(options, opened, |device| {
+            let command = command_again(options, device.common().geometry(), id)?;
+            Ok((command, self.status.show(device.clone())?))
+        })?;
 
         let common = device.common();
         let geometry = common.geometry();
@@ -149,32 +204,37 @@ impl Registry {
             Append::Ordered => "ordered native",
         };
         pr_info!(
-            "zloop{id}: {} zones of {} MiB, {} B block size, {io} I/O, {append} zone append\n",
+            "zloop{id}: {} zones of {}, {} B block size, {io} I/O, {append} zone append\n",
             geometry.nr_zones(),
-            geometry.zone_sectors() >> (20 - SECTOR_SHIFT),
+            Shown(Quantity::Bytes(geometry.zone_sectors() << SECTOR_SHIFT)),
             common.block_size()
         );
-        self.set_state(id, State::Live(disk, device));
+        let live = Live {
+            disk,
+            status,
+            device,
+        };
+        self.go_live(id, live, command);
         given_up.dismiss();
         Ok(())
     }
 
     /// Declares zones to have failed or to be good, and has the block layer know.
     fn declare(&self, id: u32, declaration: &Declaration) -> Result {
-        let (disk, device) = self
+        let live = self
             .take_device(id, State::Changing)
             .map_err(|(why, errno)| {
                 refuse!(id, "{}: {why}", Shown(declaration));
                 errno
             })?;
-        let result = device.declare(declaration).and_then(|()| {
+        let result = live.device.declare(declaration).and_then(|()| {
             // Those under way are waited for, and some faults would have that take for ever.
-            let _suspended = device.common().faults().suspend();
-            disk.revalidate_zones().inspect_err(|err| {
+            let _suspended = live.device.common().faults().suspend();
+            live.disk.revalidate_zones().inspect_err(|err| {
                 refuse!(id, "the block layer can't look at the zones again: {err:?}");
             })
         });
-        self.set_state(id, State::Live(disk, device));
+        self.set_state(id, State::Live(live));
         result?;
         pr_info!("zloop{id}: {}\n", Shown(declaration));
         Ok(())
@@ -186,7 +246,7 @@ impl Registry {
             let devices = self.devices.lock();
             let entry = devices.iter().find(|entry| entry.id == id);
             match entry.map(|entry| &entry.state) {
-                Some(State::Live(_, device)) => Ok(device.clone()),
+                Some(State::Live(live)) => Ok(live.device.clone()),
                 Some(_) => Err(("is busy with another command", EBUSY)),
                 None => Err(("no such device", ENODEV)),
             }
@@ -224,7 +284,11 @@ impl Registry {
 
     fn remove(&self, id: u32) -> Result {
         let live = self.take_device(id, State::Removing);
-        let (disk, device) = live.map_err(|(why, errno)| {
+        let Live {
+            disk,
+            status,
+            device,
+        } = live.map_err(|(why, errno)| {
             refuse!(id, "can't be removed: {why}");
             errno
         })?;
@@ -236,9 +300,15 @@ impl Registry {
                 id,
                 "can't be removed: it is mounted, or held by another user: {err:?}"
             );
-            self.set_state(id, State::Live(disk, device));
+            let live = Live {
+                disk,
+                status,
+                device,
+            };
+            self.set_state(id, State::Live(live));
             return Err(err);
         }
+        drop(status);
         device.close();
         drop(device);
         pr_info!("zloop{id}: removed\n");
@@ -248,13 +318,13 @@ impl Registry {
 
     /// Takes a device out of the registry, where its number is in `state` from then on. If it
     /// isn't there, returns why not.
-    fn take_device(&self, id: u32, next: State) -> Result<LiveDevice, (&'static str, Error)> {
+    fn take_device(&self, id: u32, next: State) -> Result<Live, (&'static str, Error)> {
         let mut devices = self.devices.lock();
         let Some(Entry { state, .. }) = devices.iter_mut().find(|entry| entry.id == id) else {
             return Err(("no such device", ENODEV));
         };
         match replace(state, next) {
-            State::Live(disk, device) => Ok((disk, device)),
+            State::Live(live) => Ok(live),
             other => {
                 // The first two errnos are the C driver's.
                 let why = match other {
@@ -280,13 +350,51 @@ impl Registry {
             Some(id) => id,
             None => (0..).find(|&id| !taken(id)).ok_or(ENOSPC)?,
         };
-        let state = State::Adding;
-        devices.push(Entry { id, state }, GFP_KERNEL)?;
+        let entry = Entry {
+            id,
+            state: State::Adding,
+            directory: None,
+            command: KVVec::new(),
+        };
+        devices.push(entry, GFP_KERNEL)?;
         Ok(id)
     }
 
+    /// Takes a directory for a device that is being added.
+    fn claim(&self, opened: &OpenedDirectory) -> Result {
+        let id = opened.id();
+        let mut devices = self.devices.lock();
+        let user = devices.iter().find(|entry| {
+            let used = entry.directory.as_ref();
+            used.is_some_and(|used| used.is(opened.dir()))
+        });
+        if let Some(Entry { id: user, .. }) = user {
+            let path = opened.path();
+            refuse!(id, "base_dir: {path} is the directory of zloop{user}, too");
+            return Err(EBUSY);
+        }
+        if let Some(entry) = devices.iter_mut().find(|entry| entry.id == id) {
+            entry.directory = Some(opened.share());
+        }
+        Ok(())
+    }
+
     fn give_up_id(&self, id: u32) {
-        self.devices.lock().retain(|entry| entry.id != id);
+        let mut devices = self.devices.lock();
+        let place = devices.iter().position(|entry| entry.id == id);
+        let entry = place.and_then(|place| devices.remove(place).ok());
+        // The directory is closed when the registry is not locked any more.
+        drop(devices);
+        drop(entry);
+    }
+
+    /// Makes a device that was added known to all.
+    fn go_live(&self, id: u32, live: Live, command: KVVec<u8>) {
+        let mut devices = self.devices.lock();
+        if let Some(entry) = devices.iter_mut().find(|entry| entry.id == id) {
+            entry.command = command;
+            entry.state = State::Live(live);
+        }
     }
 
     fn set_state(&self, id: u32, state: State) {
@@ -297,9 +405,29 @@ impl Registry {
     }
 }
 
+/// The command that makes a device again.
+fn command_again(options: &AddOptions<'_>, geometry: &Geometry, id: u32) -> Result<KVVec<u8>> {
+    let again = AddAgain {
+        id,
+        options,
+        geometry,
+    };
+    let again = CString::try_from_fmt(fmt!("{},base_dir=", Shown(again)))?;
+    let mut command = KVVec::new();
+    command.extend_from_slice(again.to_bytes(), GFP_KERNEL)?;
+    command.extend_from_slice(options.base_dir, GFP_KERNEL)?;
+    Ok(command)
+}
+
 impl SharedMiscDevice for Registry {
-    fn read(&self, position: &mut i64, dest: &mut IovIterDest<'_>) -> Result<usize> {
-        dest.simple_read_from_buffer(position, SYNTAX.as_bytes())
+    fn text(&self) -> Result<KVVec<u8>> {
+        let mut text = KVVec::new();
+        text.extend_from_slice(SYNTAX.as_bytes(), GFP_KERNEL)?;
+        let devices = self.devices.lock();
+        for entry in devices.iter() {
+            entry.describe(&mut text)?;
+        }
+        Ok(text)
     }
 
     fn write(&self, writer: Writer<'_>, source: &mut IovIterSource<'_>) -> Result<usize> {

@@ -124,8 +124,23 @@ impl Device {
     /// Refuses what is not for sequential zones of this device.
     fn check(&self, declaration: &Declaration) -> Result {
         let geometry = self.common().geometry();
-        let (first, last) = (geometry.nr_conv_zones(), geometry.nr_zones() - 1);
-        if declaration.zones.first() < first || declaration.zones.last() > last {
+        let is_sequential = |zone: &u32| !geometry.is_conventional(*zone);
+        let last = geometry.nr_zones() - 1;
+        let first = (0..=last).find(is_sequential).unwrap_or_default();
+        let zones = declaration.zones;
+        let conventional = zones.numbers().take_while(|&zone| zone <= last);
+        if let Some(zone) = conventional
+            .filter(|zone| *zone > first)
+            .find(|zone| !is_sequential(zone))
+        {
+            refuse!(
+                self.common().id(),
+                "{}: zone {zone} is conventional",
+                Shown(declaration)
+            );
+            return Err(EINVAL);
+        }
+        if zones.first() < first || zones.last() > last {
             refuse!(
                 self.common().id(),
                 "{}: must be from {first} to {last}, which are the sequential zones",

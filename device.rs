@@ -13,8 +13,13 @@ use crate::{
         CommandData,
         ResetAllQueue, //
     },
+    counters::Counters,
+    directory::OpenedDirectory,
     fault::Arrival,
-    geometry::Geometry,
+    geometry::{
+        BlockSize,
+        Geometry, //
+    },
     inject::FaultInjection,
     kernel_ext::{
         block::{
@@ -39,6 +44,7 @@ use crate::{
             },
             Status,
         },
+        fmt::Shown,
         fs::IoAlignment,
         task::BlockIoScope,
         workqueue::{
@@ -51,6 +57,7 @@ use crate::{
         AddOptions,
         Append,
         IoMode,
+        Rotation,
         WriteCache, //
     },
     refuse, report,
@@ -121,6 +128,7 @@ pub(crate) struct Common {
     geometry: Geometry,
     alignment: IoAlignment,
     messages: MessageLimit,
+    counters: Counters,
     changed: ChangedZones,
     #[pin]
     files: ZoneFiles,
@@ -146,7 +154,7 @@ impl Common {
         alignment: IoAlignment,
         directory: &DeviceDirectory,
     ) -> Result<Arc<Self>> {
-        let geometry = options.geometry;
+        let geometry = *directory.geometry();
         let nr_slots = geometry.nr_seq_zones() as usize;
         let limits = Limits {
             max_open: options.max_open_zones,
@@ -162,10 +170,11 @@ impl Common {
                 geometry,
                 alignment,
                 messages: MessageLimit::new(),
+                counters: Counters::new(),
                 changed,
                 files <- ZoneFiles::new(
                     directory.share(),
-                    options.geometry,
+                    *directory.geometry(),
                     options.io,
                     directory.creation(),
                 ),
@@ -197,6 +206,10 @@ impl Common {
 
     pub(crate) fn messages(&self) -> &MessageLimit {
         &self.messages
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The zones that were changed since the last flush.
@@ -293,35 +306,47 @@ pub(crate) struct Device {
 
 impl Device {
     /// Finds or makes the zone files, and shows the disk to user space.
-    pub(crate) fn add(options: &AddOptions<'_>, id: u32) -> Result<(Disk<Zloop>, Arc<Self>)> {
-        let (device, directory) = Self::new(options, id)?;
+    ///
+    /// `prepare` is given the device when all is well but before anybody can see the disk, so that it
+    /// may still fail; what it returns is returned.
+    pub(crate) fn add<T>(
+        options: &AddOptions<'_>,
+        opened: OpenedDirectory,
+        prepare: impl FnOnce(&Arc<Self>) -> Result<T>,
+    ) -> Result<(Disk<Zloop>, Arc<Self>, T)> {
+        let id = opened.id();
+        let (device, directory) = Self::new(options, opened)?;
         let disk = device.new_disk(options).inspect_err(|err| {
             refuse!(id, "can't make the disk: {err:?}");
         })?;
         disk.revalidate_zones().inspect_err(|err| {
             refuse!(id, "the block layer does not take the zones: {err:?}");
         })?;
+        let prepared = prepare(&device)?;
         directory.complete()?;
         let disk = disk.add().inspect_err(|err| {
             refuse!(id, "can't add the disk: {err:?}");
         })?;
-        Ok((disk, device))
+        Ok((disk, device, prepared))
     }
 
-    fn new(options: &AddOptions<'_>, id: u32) -> Result<(Arc<Self>, DeviceDirectory)> {
-        let geometry = options.geometry;
-        let mut directory = DeviceDirectory::open(options, id)?;
+    fn new(
+        options: &AddOptions<'_>,
+        opened: OpenedDirectory,
+    ) -> Result<(Arc<Self>, DeviceDirectory)> {
+        let id = opened.id();
+        let mut directory = DeviceDirectory::new(opened, options)?;
 
-        let alignment = directory.alignment()?;
-        let capacity = geometry.zone_capacity(geometry.nr_conv_zones());
-        if (capacity << SECTOR_SHIFT) % u64::from(alignment.block_size) != 0 {
-            refuse!(
-                id,
-                "zone_capacity_mb: must be a multiple of the block size, {}",
-                alignment.block_size
-            );
-            return Err(EINVAL);
-        }
+        let files = directory.alignment()?;
+        let chosen = directory.geometry().block_size();
+        let alignment = choose_block_size(chosen, options.io, files, id)?;
+        directory
+            .geometry()
+            .check_block_size(alignment.block_size)
+            .map_err(|refused| {
+                refuse!(id, "{}", Shown(refused));
+                EINVAL
+            })?;
 
         let has_holes = directory.has_holes()?;
         let common = Common::new(options, id, alignment, &directory)?;
@@ -363,6 +388,7 @@ impl Device {
                 Append::Native | Append::Ordered => MAX_HW_SECTORS,
             },
             dma_alignment: self.common.alignment.memory_mask.max(SECTOR_SIZE - 1),
+            is_rotational: options.rotation == Rotation::Rotational,
             max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
             max_active_zones: options.max_active_zones.map_or(0, |max| max.get()),
             fua: match options.io {
@@ -490,11 +516,7 @@ impl Device {
         let snapshot = match self.zones.entry(number) {
             Some(Entry::Touched(Zone::Sequential(zone))) => Some(zone.snapshot(queue)),
             Some(Entry::Found(written)) => Some(Snapshot {
-                condition: match written {
-                    0 => Condition::Empty,
-                    written if written == capacity => Condition::Full,
-                    _ => Condition::Closed,
-                },
+                condition: Condition::found(written, capacity),
                 write_pointer: written,
             }),
             _ => None,
@@ -525,6 +547,31 @@ impl Device {
             condition,
         }
     }
+}
+
+/// How I/O to the device must be aligned, given how I/O to the zone files should be.
+fn choose_block_size(
+    chosen: Option<BlockSize>,
+    io: IoMode,
+    files: IoAlignment,
+    id: u32,
+) -> Result<IoAlignment> {
+    let Some(chosen) = chosen.map(BlockSize::get) else {
+        return Ok(files);
+    };
+    let smallest = files.direct_block_size;
+    if io == IoMode::Direct && chosen < smallest {
+        refuse!(
+            id,
+            "block_size={chosen}: must be at least {smallest}, the unit of direct I/O to the zone \
+             files, unless with buffered_io"
+        );
+        return Err(EINVAL);
+    }
+    Ok(IoAlignment {
+        block_size: chosen,
+        ..files
+    })
 }
 
 /// The block device driver.
@@ -603,6 +650,12 @@ impl Operations for Zloop {
             (_, Zone::Sequential(zone)) => zone.post(request),
         }
         Ok(())
+    }
+
+    fn request_ends(device: ArcBorrow<'_, Device>, command: Option<Command>, status: Status) {
+        if let Some(command) = command {
+            device.common.counters().request_ended(command, status);
+        }
     }
 
     fn report_zones(

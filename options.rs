@@ -33,6 +33,8 @@
 //! counts, but each must be valid. [`OPTIONS`] and [`FAULTS`] have all of them.
 //!
 //! - A number is decimal, leading zeros or not, or hexadecimal after `0x`. There are no signs.
+//! - A size in bytes may end in `K`, `M`, `G`, `T`, `P` or `E`; the last one only if it is decimal.
+//! - Zones are the number of the first ones, or ranges: `0-3:10:20-21`.
 //! - An `id` may be negative, which means the first free one. A leading `0` makes it octal.
 //! - Zones are a number, or the first one, `-` and the last one.
 //! - Sectors are the first one, `-` and the last one, after a `+` or a `-`, as in `null_blk`.
@@ -48,28 +50,42 @@
 use core::fmt;
 use core::num::NonZeroU32;
 
-use crate::declaration::{
-    Declaration,
-    ZoneRange, //
-};
-use crate::fault::{
-    BadBlocks,
-    BadWrite,
-    Clear,
-    Injection,
-    Kind,
-    Lasting,
-    Sectors,
-    ZoneCommand, //
-};
-use crate::geometry::{
-    self,
-    Allowed,
-    Geometry,
-    Refused,
-    Shape, //
-};
 use crate::zone::Failure;
+use crate::{
+    declaration::{
+        Declaration,
+        ZoneRange, //
+    },
+    fault::{
+        BadBlocks,
+        BadWrite,
+        Clear,
+        Injection,
+        Kind,
+        Lasting,
+        Sectors,
+        ZoneCommand, //
+    },
+    geometry::{
+        self,
+        BlockSize,
+        Geometry,
+        Mismatch,
+        Shape, //
+    },
+    size::{
+        factor_of,
+        Allowed,
+        Refused,
+        Size,
+        Step,
+        Unit, //
+    },
+    zone_ranges::{
+        ZoneRanges,
+        MAX_RANGES, //
+    },
+};
 
 /// What a read of the control device gives: byte for byte the C driver's text, without the options
 /// that it doesn't have.
@@ -100,6 +116,22 @@ const ZONES: &str = "zones";
 const MAX_OPEN_ZONES: &str = "max_open_zones";
 /// Name of the option for [`AddOptions::max_active_zones`].
 const MAX_ACTIVE_ZONES: &str = "max_active_zones";
+/// Name of the option for [`AddOptions::write_fault`].
+const WRITE_FAULT: &str = "write_fault";
+/// Name of the option for [`AddOptions::nr_queues`].
+const NR_QUEUES: &str = "nr_queues";
+/// Name of the option for [`AddOptions::queue_depth`].
+const QUEUE_DEPTH: &str = "queue_depth";
+/// Name of the option for [`IoMode::Buffered`].
+const BUFFERED_IO: &str = "buffered_io";
+/// Name of the option for [`Append::Emulated`].
+const ZONE_APPEND: &str = "zone_append";
+/// Name of the option for [`Append::Ordered`].
+const ORDERED_ZONE_APPEND: &str = "ordered_zone_append";
+/// Name of the option for [`WriteCache::DiscardUnflushed`].
+const DISCARD_WRITE_CACHE: &str = "discard_write_cache";
+/// Name of the option for [`Rotation::Rotational`].
+const ROTATIONAL: &str = "rotational";
 /// Name of the option for [`FileCreation::AtFirstUse`].
 const LAZY_FILES: &str = "lazy_files";
 
@@ -124,11 +156,10 @@ pub(crate) enum Command<'a> {
 pub(crate) struct AddOptions<'a> {
     /// Number of the device, at most `i32::MAX`; `None` asks for the first free one.
     pub(crate) id: Option<u32>,
-    /// Zones and their sizes.
-    pub(crate) geometry: Geometry,
-    /// How many sequential zones can be open at once, at most
-    /// [`nr_seq_zones`](Geometry::nr_seq_zones); `None` is as many as there are. No more than
-    /// [`max_active_zones`](Self::max_active_zones), since open zones are active.
+    /// Zones and their sizes, as far as they are given.
+    pub(crate) shape: Shape,
+    /// How many sequential zones can be open at once; `None` is as many as there are.
+    /// No more than [`max_active_zones`](Self::max_active_zones), since open zones are active.
     pub(crate) max_open_zones: Option<NonZeroU32>,
     /// How many sequential zones can be open or closed at once, at most
     /// [`nr_seq_zones`](Geometry::nr_seq_zones); `None` is as many as there are.
@@ -150,6 +181,154 @@ pub(crate) struct AddOptions<'a> {
     pub(crate) creation: FileCreation,
     /// What a sequential zone is declared to be when a write to it has failed.
     pub(crate) write_fault: Option<Failure>,
+    /// What kind of disk it says that it is.
+    pub(crate) rotation: Rotation,
+}
+
+impl AddOptions<'_> {
+    /// The geometry of a new device.
+    ///
+    /// # Errors
+    ///
+    /// The first option that can't be, given the others.
+    pub(crate) fn new_geometry(&self) -> Result<Geometry, Error<'static>> {
+        let geometry = Geometry::new(self.shape);
+        let geometry = geometry.map_err(|refused| refusal(refused, &self.shape))?;
+        self.check_limits(&geometry)?;
+        Ok(geometry)
+    }
+
+    /// The geometry of a device, which was `recorded` when it was made.
+    ///
+    /// # Errors
+    ///
+    /// The first option that would change it, or can't be with it.
+    pub(crate) fn geometry_again<'e>(
+        &'e self,
+        recorded: &'e Geometry,
+    ) -> Result<Geometry, Error<'e>> {
+        if let Some(mismatch) = self.shape.difference(recorded) {
+            return Err(Error::Changed(mismatch));
+        }
+        self.check_limits(recorded)?;
+        Ok(recorded.with_block_size(self.shape.block_size))
+    }
+
+    /// Whether there are zones for the limits.
+    fn check_limits(&self, geometry: &Geometry) -> Result<(), Error<'static>> {
+        let nr_seq_zones = geometry.nr_seq_zones();
+        let all_zones = "no more than the sequential zones of the device";
+        let (most_open, why) = match self.max_active_zones {
+            Some(max) => (max.get(), "no more than max_active_zones"),
+            None => (nr_seq_zones, all_zones),
+        };
+        for (option, limit, max, why) in [
+            (
+                MAX_ACTIVE_ZONES,
+                self.max_active_zones,
+                nr_seq_zones,
+                all_zones,
+            ),
+            (MAX_OPEN_ZONES, self.max_open_zones, most_open, why),
+        ] {
+            let limit = limit.map_or(0, NonZeroU32::get);
+            let max = max.into();
+            Refused::unless(option, limit, Allowed::Range { min: 0, max }, why)
+                .map_err(|refused| refusal(refused, &self.shape))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the `add` command that makes a device again, all but the path: `base_dir` may have bytes
+/// that are no text, and comes last.
+pub(crate) struct AddAgain<'a> {
+    /// The number that the device has got.
+    pub(crate) id: u32,
+    /// The command that has made it.
+    pub(crate) options: &'a AddOptions<'a>,
+    /// The geometry that it has got.
+    pub(crate) geometry: &'a Geometry,
+}
+
+impl fmt::Display for AddAgain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            id,
+            options,
+            geometry,
+        } = self;
+        write!(f, "add {ID}={id},{geometry}")?;
+        write!(f, ",{NR_QUEUES}={}", options.nr_queues)?;
+        write!(f, ",{QUEUE_DEPTH}={}", options.queue_depth)?;
+        let max_open_zones = options.max_open_zones.map_or(0, NonZeroU32::get);
+        write!(f, ",{MAX_OPEN_ZONES}={max_open_zones}")?;
+        if let Some(max_active_zones) = options.max_active_zones {
+            write!(f, ",{MAX_ACTIVE_ZONES}={max_active_zones}")?;
+        }
+        match options.append {
+            Append::Native => write!(f, ",{ZONE_APPEND}=1")?,
+            Append::Ordered => write!(f, ",{ZONE_APPEND}=1,{ORDERED_ZONE_APPEND}")?,
+            Append::Emulated => write!(f, ",{ZONE_APPEND}=0")?,
+        }
+        if options.io == IoMode::Buffered {
+            write!(f, ",{BUFFERED_IO}")?;
+        }
+        if options.write_cache == WriteCache::DiscardUnflushed {
+            write!(f, ",{DISCARD_WRITE_CACHE}")?;
+        }
+        if options.creation == FileCreation::AtFirstUse {
+            write!(f, ",{LAZY_FILES}")?;
+        }
+        if options.rotation == Rotation::Rotational {
+            write!(f, ",{ROTATIONAL}")?;
+        }
+        match options.write_fault {
+            None => Ok(()),
+            Some(Failure::ReadOnly) => write!(f, ",{WRITE_FAULT}=readonly"),
+            Some(Failure::Offline) => write!(f, ",{WRITE_FAULT}=offline"),
+        }
+    }
+}
+
+/// The error for a value that the other options don't allow.
+fn refusal(refused: Refused, shape: &Shape) -> Error<'static> {
+    let was_default = shape_options(shape).contains(&(refused.option, IsGiven::No));
+    Error::Refused {
+        refused,
+        origin: if was_default {
+            Origin::Default
+        } else {
+            Origin::Given
+        },
+    }
+}
+
+/// Whether a part of a shape is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsGiven {
+    Yes,
+    No,
+}
+
+/// The options that a shape is made of, those that the C driver has.
+fn shape_options(shape: &Shape) -> [(&'static str, IsGiven); 4] {
+    let is_given = |given| if given { IsGiven::Yes } else { IsGiven::No };
+    [
+        (
+            geometry::CAPACITY.mebibytes,
+            is_given(shape.capacity.is_some()),
+        ),
+        (
+            geometry::ZONE_SIZE.mebibytes,
+            is_given(shape.zone_size.is_some()),
+        ),
+        (
+            geometry::ZONE_CAPACITY.mebibytes,
+            is_given(shape.zone_capacity.is_some()),
+        ),
+        (geometry::CONV_ZONES, is_given(shape.conv_zones.is_some())),
+    ]
 }
 
 /// How zone files are read and written.
@@ -179,6 +358,15 @@ pub(crate) enum FileCreation {
     AtAdd,
     /// When something is written. The C driver can't use a directory in which files are missing.
     AtFirstUse,
+}
+
+/// What kind of disk the device says that it is: a hint for schedulers and file systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// One without moving parts.
+    NonRotational,
+    /// One that turns.
+    Rotational,
 }
 
 /// What a removal does with data that was written but not flushed.
@@ -303,6 +491,10 @@ enum Value {
     Zones(fn(&mut Draft<'_>, ZoneRange)),
     /// One of these numbers.
     Number(Allowed, fn(&mut Draft<'_>, u32)),
+    /// A size.
+    Size(SizeRange, fn(&mut Draft<'_>, Size)),
+    /// Zones.
+    Conventional(fn(&mut Draft<'_>, ZoneRanges)),
     /// A path.
     Path(for<'a> fn(&mut Draft<'a>, &'a [u8])),
     /// Nothing: the option is there or it isn't.
@@ -328,9 +520,30 @@ impl fmt::Display for Value {
             Self::BadBlocks(_) => f.write_str("+ or -, the first sector, - and the last one"),
             Self::Zones(_) => f.write_str("a zone's number, or the first one, - and the last one"),
             Self::Number(allowed, _) => allowed.fmt(f),
+            Self::Size(range, _) => range.allowed().fmt(f),
+            Self::Conventional(_) => write!(
+                f,
+                "the number of the first ones, or ascending ranges as 0-3:10, at most {MAX_RANGES}"
+            ),
             Self::Path(_) => f.write_str("a path"),
             Self::Nothing(_) => f.write_str("without a value"),
         }
+    }
+}
+
+/// The sizes that an option takes, whatever the others are.
+struct SizeRange {
+    unit: Unit,
+    /// In bytes.
+    min: u64,
+    /// In bytes.
+    max: u64,
+    step: Step,
+}
+
+impl SizeRange {
+    fn allowed(&self) -> Allowed {
+        Allowed::sizes(self.unit, self.min, self.max, self.step)
     }
 }
 
@@ -399,18 +612,56 @@ impl fmt::Display for Scope {
 /// Numbers that only other options can limit.
 const ANY: Allowed = Allowed::Range {
     min: 0,
-    max: u32::MAX,
+    // CAST: to more bits.
+    max: u32::MAX as u64,
 };
 /// Yes or no.
 const ZERO_OR_ONE: Allowed = Allowed::Range { min: 0, max: 1 };
 /// [`ANY`] without 0.
 const POSITIVE: Allowed = Allowed::Range {
     min: 1,
-    max: u32::MAX,
+    // CAST: to more bits.
+    max: u32::MAX as u64,
 };
 
+/// The sizes of blocks: those of [`BlockSize`].
+const BLOCK_SIZES: Allowed = Allowed::PowerOfTwo {
+    // CAST: to more bits.
+    min: BlockSize::MIN as u64,
+    max: BlockSize::MAX as u64,
+};
+
+/// Sizes in MiB that only other options can limit.
+const ANY_MEBIBYTES: SizeRange = SizeRange {
+    unit: Unit::Mebibyte,
+    min: 1 << 20,
+    // CAST: to more bits.
+    max: (u32::MAX as u64) << 20,
+    step: Step::Multiple(512),
+};
+
+/// The sizes of zones.
+const fn zone_sizes(unit: Unit) -> SizeRange {
+    SizeRange {
+        unit,
+        min: geometry::MIN_ZONE_SIZE,
+        max: geometry::MAX_ZONE_SIZE,
+        step: Step::PowerOfTwo,
+    }
+}
+
+/// Sizes in bytes, in whole sectors, up to `max`.
+const fn sectors(max: u64) -> SizeRange {
+    SizeRange {
+        unit: Unit::Byte,
+        min: 512,
+        max,
+        step: Step::Multiple(512),
+    }
+}
+
 /// All options: those of the C driver in the order of [`SYNTAX`], then our own.
-pub(crate) static OPTIONS: [Opt; 17] = [
+pub(crate) static OPTIONS: [Opt; 22] = [
     Opt {
         name: ID,
         meaning: "the number of the device",
@@ -418,30 +669,34 @@ pub(crate) static OPTIONS: [Opt; 17] = [
         value: Value::Id(|draft, id| draft.id = Some(id)),
     },
     Opt {
-        name: geometry::CAPACITY,
+        name: geometry::CAPACITY.mebibytes,
         meaning: "the capacity of the device in MiB",
         group: Group::Geometry,
-        value: Value::Number(POSITIVE, |draft, mib| draft.capacity_mb = Some(mib)),
-    },
-    Opt {
-        name: geometry::ZONE_SIZE,
-        meaning: "the size of a zone in MiB",
-        group: Group::Geometry,
-        value: Value::Number(geometry::ZONE_SIZES_MB, |draft, mib| {
-            draft.zone_size_mb = Some(mib)
+        value: Value::Size(ANY_MEBIBYTES, |draft, size| {
+            draft.shape.capacity = Some(size)
         }),
     },
     Opt {
-        name: geometry::ZONE_CAPACITY,
+        name: geometry::ZONE_SIZE.mebibytes,
+        meaning: "the size of a zone in MiB",
+        group: Group::Geometry,
+        value: Value::Size(zone_sizes(Unit::Mebibyte), |draft, size| {
+            draft.shape.zone_size = Some(size)
+        }),
+    },
+    Opt {
+        name: geometry::ZONE_CAPACITY.mebibytes,
         meaning: "the capacity of a sequential zone in MiB",
         group: Group::Geometry,
-        value: Value::Number(POSITIVE, |draft, mib| draft.zone_capacity_mb = Some(mib)),
+        value: Value::Size(ANY_MEBIBYTES, |draft, size| {
+            draft.shape.zone_capacity = Some(size)
+        }),
     },
     Opt {
         name: geometry::CONV_ZONES,
-        meaning: "how many zones are conventional",
+        meaning: "which zones are conventional",
         group: Group::Geometry,
-        value: Value::Number(ANY, |draft, zones| draft.conv_zones = Some(zones)),
+        value: Value::Conventional(|draft, zones| draft.shape.conv_zones = Some(zones)),
     },
     Opt {
         name: "base_dir",
@@ -450,7 +705,7 @@ pub(crate) static OPTIONS: [Opt; 17] = [
         value: Value::Path(|draft, path| draft.base_dir = path),
     },
     Opt {
-        name: "nr_queues",
+        name: NR_QUEUES,
         meaning: "the number of queues",
         group: Group::Manner,
         value: Value::Number(POSITIVE, |draft, queues| {
@@ -458,7 +713,7 @@ pub(crate) static OPTIONS: [Opt; 17] = [
         }),
     },
     Opt {
-        name: "queue_depth",
+        name: QUEUE_DEPTH,
         meaning: "the requests that a queue can hold",
         group: Group::Manner,
         value: Value::Number(POSITIVE, |draft, depth| {
@@ -466,13 +721,13 @@ pub(crate) static OPTIONS: [Opt; 17] = [
         }),
     },
     Opt {
-        name: "buffered_io",
+        name: BUFFERED_IO,
         meaning: "use the page cache",
         group: Group::Manner,
         value: Value::Nothing(|draft| draft.io = IoMode::Buffered),
     },
     Opt {
-        name: "zone_append",
+        name: ZONE_APPEND,
         meaning: "1 for native zone append, 0 to have it emulated",
         group: Group::Manner,
         value: Value::Number(Allowed::Range { min: 0, max: 1 }, |draft, native| {
@@ -480,13 +735,13 @@ pub(crate) static OPTIONS: [Opt; 17] = [
         }),
     },
     Opt {
-        name: "ordered_zone_append",
+        name: ORDERED_ZONE_APPEND,
         meaning: "keep native zone appends in order",
         group: Group::Manner,
         value: Value::Nothing(|draft| draft.native_append = Append::Ordered),
     },
     Opt {
-        name: "discard_write_cache",
+        name: DISCARD_WRITE_CACHE,
         meaning: "lose unflushed data at removal",
         group: Group::Manner,
         value: Value::Nothing(|draft| draft.write_cache = WriteCache::DiscardUnflushed),
@@ -510,7 +765,7 @@ pub(crate) static OPTIONS: [Opt; 17] = [
         value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
     },
     Opt {
-        name: "write_fault",
+        name: WRITE_FAULT,
         meaning: "what a zone is after a write to it has failed",
         group: Group::Manner,
         value: Value::Word(&["good", "readonly", "offline"], |draft, nr| {
@@ -520,6 +775,44 @@ pub(crate) static OPTIONS: [Opt; 17] = [
                 _ => Some(Failure::Offline),
             }
         }),
+    },
+    Opt {
+        name: geometry::CAPACITY.bytes,
+        meaning: "the capacity of the device in bytes",
+        group: Group::Geometry,
+        value: Value::Size(sectors(geometry::MAX_CAPACITY), |draft, size| {
+            draft.shape.capacity = Some(size)
+        }),
+    },
+    Opt {
+        name: geometry::ZONE_SIZE.bytes,
+        meaning: "the size of a zone in bytes",
+        group: Group::Geometry,
+        value: Value::Size(zone_sizes(Unit::Byte), |draft, size| {
+            draft.shape.zone_size = Some(size)
+        }),
+    },
+    Opt {
+        name: geometry::ZONE_CAPACITY.bytes,
+        meaning: "the capacity of a sequential zone in bytes",
+        group: Group::Geometry,
+        value: Value::Size(sectors(geometry::MAX_ZONE_SIZE), |draft, size| {
+            draft.shape.zone_capacity = Some(size)
+        }),
+    },
+    Opt {
+        name: geometry::BLOCK_SIZE,
+        meaning: "the unit of I/O in bytes",
+        group: Group::Geometry,
+        value: Value::Number(BLOCK_SIZES, |draft, bytes| {
+            draft.shape.block_size = BlockSize::new(bytes)
+        }),
+    },
+    Opt {
+        name: ROTATIONAL,
+        meaning: "say that it is a disk that turns",
+        group: Group::Manner,
+        value: Value::Nothing(|draft| draft.rotation = Rotation::Rotational),
     },
     Opt {
         name: ZONES,
@@ -690,10 +983,7 @@ struct Draft<'a> {
     id: Option<Id>,
     zones: Option<ZoneRange>,
     injection: Injection,
-    capacity_mb: Option<u32>,
-    zone_size_mb: Option<u32>,
-    zone_capacity_mb: Option<u32>,
-    conv_zones: Option<u32>,
+    shape: Shape,
     base_dir: &'a [u8],
     nr_queues: Option<NonZeroU32>,
     queue_depth: Option<NonZeroU32>,
@@ -706,6 +996,7 @@ struct Draft<'a> {
     max_active_zones: u32,
     creation: FileCreation,
     write_fault: Option<Failure>,
+    rotation: Rotation,
 }
 
 impl<'a> Draft<'a> {
@@ -715,10 +1006,7 @@ impl<'a> Draft<'a> {
             id: None,
             zones: None,
             injection: Injection::default(),
-            capacity_mb: None,
-            zone_size_mb: None,
-            zone_capacity_mb: None,
-            conv_zones: None,
+            shape: Shape::default(),
             base_dir: DEFAULT_BASE_DIR,
             nr_queues: None,
             queue_depth: None,
@@ -730,6 +1018,7 @@ impl<'a> Draft<'a> {
             max_active_zones: 0,
             creation: FileCreation::AtAdd,
             write_fault: None,
+            rotation: Rotation::NonRotational,
         };
         let spaces = up_to(list, |byte| !is_space(byte)).len();
         let list = list.get(spaces..).unwrap_or_default();
@@ -775,10 +1064,16 @@ impl<'a> Draft<'a> {
             (Value::Zones(set), Some(given)) => set(self, zones(given).map_err(bad(given))?),
             (Value::Number(allowed, set), Some(given)) => {
                 let number = number(given).map_err(bad(given))?;
-                if !allowed.contains(number) {
+                if !allowed.contains(number.into()) {
                     return Err(bad(given)(Fault::OutOfRange));
                 }
                 set(self, number);
+            }
+            (Value::Size(range, set), Some(given)) => {
+                set(self, size(given, range).map_err(bad(given))?);
+            }
+            (Value::Conventional(set), Some(given)) => {
+                set(self, zone_ranges(given).map_err(bad(given))?);
             }
             (Value::Path(set), Some(given)) => set(self, given),
         }
@@ -787,45 +1082,13 @@ impl<'a> Draft<'a> {
 
     /// What the options mean to `add`.
     fn add(self) -> Result<AddOptions<'a>, Error<'a>> {
-        let refused = |refused: Refused| self.refused(refused);
-        let shape = self.shape();
-        // A rule of the C driver. A zoned device of a single zone would be no problem.
-        Refused::unless(
-            geometry::CAPACITY,
-            shape.capacity_mb,
-            Allowed::Range {
-                min: shape.zone_size_mb.saturating_add(1),
-                max: u32::MAX,
-            },
-            "more than the zone size",
-        )
-        .map_err(refused)?;
-        let geometry = Geometry::new(shape).map_err(refused)?;
-
-        let up_to = |max| Allowed::Range { min: 0, max };
-        let nr_seq_zones = geometry.nr_seq_zones();
-        let all_zones = "no more than the sequential zones of the device";
-        Refused::unless(
-            MAX_ACTIVE_ZONES,
-            self.max_active_zones,
-            up_to(nr_seq_zones),
-            all_zones,
-        )
-        .map_err(refused)?;
         let max_active_zones = NonZeroU32::new(self.max_active_zones);
-        let (most_open, why) = match max_active_zones {
-            Some(max) => (max.get(), "no more than max_active_zones"),
-            None => (nr_seq_zones, all_zones),
-        };
-        Refused::unless(MAX_OPEN_ZONES, self.max_open_zones, up_to(most_open), why)
-            .map_err(refused)?;
-
         Ok(AddOptions {
             id: match self.id {
                 Some(Id::Number(id)) => Some(id),
                 Some(Id::FirstFree) | None => None,
             },
-            geometry,
+            shape: self.shape,
             max_open_zones: NonZeroU32::new(self.max_open_zones).or(max_active_zones),
             max_active_zones,
             base_dir: self.base_dir,
@@ -842,6 +1105,7 @@ impl<'a> Draft<'a> {
             write_cache: self.write_cache,
             creation: self.creation,
             write_fault: self.write_fault,
+            rotation: self.rotation,
         })
     }
 
@@ -878,53 +1142,20 @@ impl<'a> Draft<'a> {
 
     /// What the options mean in a device's directory.
     fn recorded(self) -> Result<Record, Error<'a>> {
-        for (option, given) in self.shape_options() {
-            if given.is_none() {
+        for (option, given) in shape_options(&self.shape) {
+            if given == IsGiven::No {
                 return Err(Error::Missing {
                     option,
                     scope: Scope::Record,
                 });
             }
         }
-        let geometry = Geometry::new(self.shape()).map_err(|refused| self.refused(refused))?;
+        let geometry =
+            Geometry::new(self.shape).map_err(|refused| refusal(refused, &self.shape))?;
         Ok(Record {
             geometry,
             creation: self.creation,
         })
-    }
-
-    /// The geometry that the options ask for.
-    fn shape(&self) -> Shape {
-        let default = Shape::default();
-        Shape {
-            capacity_mb: self.capacity_mb.unwrap_or(default.capacity_mb),
-            zone_size_mb: self.zone_size_mb.unwrap_or(default.zone_size_mb),
-            zone_capacity_mb: self.zone_capacity_mb.or(default.zone_capacity_mb),
-            conv_zones: self.conv_zones.unwrap_or(default.conv_zones),
-        }
-    }
-
-    /// The options that [`shape`](Self::shape) is made of, and what was given for them.
-    fn shape_options(&self) -> [(&'static str, Option<u32>); 4] {
-        [
-            (geometry::CAPACITY, self.capacity_mb),
-            (geometry::ZONE_SIZE, self.zone_size_mb),
-            (geometry::ZONE_CAPACITY, self.zone_capacity_mb),
-            (geometry::CONV_ZONES, self.conv_zones),
-        ]
-    }
-
-    /// The error for a number that the other options don't allow.
-    fn refused(&self, refused: Refused) -> Error<'a> {
-        let was_default = self.shape_options().contains(&(refused.option, None));
-        Error::Refused {
-            refused,
-            origin: if was_default {
-                Origin::Default
-            } else {
-                Origin::Given
-            },
-        }
     }
 }
 
@@ -953,6 +1184,8 @@ pub(crate) enum Error<'a> {
     },
     /// The option doesn't take this value, given the others.
     Refused { refused: Refused, origin: Origin },
+    /// The option doesn't have the value that it had when the device was made.
+    Changed(Mismatch<'a>),
     /// An option is not there that must be.
     Missing { option: &'static str, scope: Scope },
     /// A negative `id` was given where that means no device.
@@ -1044,6 +1277,7 @@ impl fmt::Display for Error<'_> {
                     Origin::Default => write!(f, " ({} is the default)", refused.given),
                 }
             }
+            Self::Changed(mismatch) => mismatch.fmt(f),
             Self::Missing { option, scope } => write!(f, "{option}: missing, {scope} needs it"),
             Self::NoSuchDevice => write!(f, "{ID}: negative, must be that of a device"),
         }
@@ -1114,9 +1348,14 @@ fn id(text: &[u8]) -> Result<Id, Fault> {
 
 /// Reads a number: decimal, or hexadecimal after `0x`.
 fn number(text: &[u8]) -> Result<u32, Fault> {
+    u32::try_from(long_number(text)?).map_err(|_| Fault::OutOfRange)
+}
+
+/// The same for a larger one.
+fn long_number(text: &[u8]) -> Result<u64, Fault> {
     match text {
-        [b'0', b'x' | b'X', digits @ ..] => magnitude(digits, 16),
-        digits => magnitude(digits, 10),
+        [b'0', b'x' | b'X', digits @ ..] => long_magnitude(digits, 16),
+        digits => long_magnitude(digits, 10),
     }
 }
 
@@ -1145,18 +1384,69 @@ fn bad_blocks(text: &[u8]) -> Result<BadBlocks, Fault> {
 /// Reads a sector's number: decimal, or hexadecimal after `0x`.
 fn sector(text: &[u8]) -> Result<u64, Fault> {
     match text {
-        [b'0', b'x' | b'X', digits @ ..] => large_magnitude(digits, 16),
-        digits => large_magnitude(digits, 10),
+        [b'0', b'x' | b'X', digits @ ..] => long_magnitude(digits, 16),
+        digits => long_magnitude(digits, 10),
     }
+}
+
+/// Reads a size that is one of a range.
+fn size(text: &[u8], range: &SizeRange) -> Result<Size, Fault> {
+    let (size, given) = match range.unit {
+        Unit::Mebibyte => {
+            let mebibytes = number(text)?;
+            (Size::mebibytes(mebibytes), u64::from(mebibytes))
+        }
+        Unit::Byte => {
+            let bytes = bytes(text)?;
+            (Size::bytes(bytes), bytes)
+        }
+    };
+    if range.allowed().contains(given) {
+        Ok(size)
+    } else {
+        Err(Fault::OutOfRange)
+    }
+}
+
+/// Reads a number of bytes, which may have a suffix. A last digit is no suffix.
+fn bytes(text: &[u8]) -> Result<u64, Fault> {
+    let is_hexadecimal = matches!(text, [b'0', b'x' | b'X', ..]);
+    let Some((&last, number)) = text.split_last() else {
+        return Err(Fault::NotANumber);
+    };
+    match factor_of(last) {
+        Some(factor) if !(is_hexadecimal && last.is_ascii_hexdigit()) => long_number(number)?
+            .checked_mul(factor)
+            .ok_or(Fault::OutOfRange),
+        _ => long_number(text),
+    }
+}
+
+/// Reads zones: how many of the first ones, or ranges.
+fn zone_ranges(text: &[u8]) -> Result<ZoneRanges, Fault> {
+    if !text.iter().any(|byte| b"-:".contains(byte)) {
+        return Ok(ZoneRanges::first(number(text)?));
+    }
+    let mut zones = ZoneRanges::default();
+    for range in text.split(|&byte| byte == b':') {
+        let first = up_to(range, |byte| byte == b'-');
+        let last = match range.get(first.len()..) {
+            Some([b'-', last @ ..]) => last,
+            _ => first,
+        };
+        let (first, last) = (number(first)?, number(last)?);
+        zones.push(first, last).map_err(|_| Fault::OutOfRange)?;
+    }
+    Ok(zones)
 }
 
 /// Reads digits of a base up to 36.
 fn magnitude(digits: &[u8], base: u32) -> Result<u32, Fault> {
-    u32::try_from(large_magnitude(digits, base)?).map_err(|_| Fault::OutOfRange)
+    u32::try_from(long_magnitude(digits, base)?).map_err(|_| Fault::OutOfRange)
 }
 
-/// Reads digits of a base up to 36.
-fn large_magnitude(digits: &[u8], base: u32) -> Result<u64, Fault> {
+/// The same for a larger number.
+fn long_magnitude(digits: &[u8], base: u32) -> Result<u64, Fault> {
     if digits.is_empty() {
         return Err(Fault::NotANumber);
     }
@@ -1175,15 +1465,17 @@ fn large_magnitude(digits: &[u8], base: u32) -> Result<u64, Fault> {
 mod tests {
     use super::*;
     use crate::geometry::tests::{
+        first,
+        mib,
         says,
         Text, //
     };
 
     /// What `add` and nothing else means.
-    fn default() -> Result<AddOptions<'static>, Refused> {
-        Ok(AddOptions {
+    fn default() -> AddOptions<'static> {
+        AddOptions {
             id: None,
-            geometry: Geometry::new(Shape::default())?,
+            shape: Shape::default(),
             max_open_zones: None,
             max_active_zones: None,
             base_dir: b"/var/local/zloop",
@@ -1194,12 +1486,22 @@ mod tests {
             write_cache: WriteCache::Keep,
             creation: FileCreation::AtAdd,
             write_fault: None,
-        })
+            rotation: Rotation::NonRotational,
+        }
+    }
+
+    /// What `text` asks for, of a new device if it is an `add` command.
+    fn command(text: &str) -> Result<Command<'_>, Error<'_>> {
+        let command = Command::parse(text.as_bytes())?;
+        if let Command::Add(options) = &command {
+            options.new_geometry()?;
+        }
+        Ok(command)
     }
 
     /// Whether `text` is an `add` command of which `check` is true.
     fn adds(text: &str, check: impl FnOnce(&AddOptions<'_>) -> bool) -> bool {
-        match Command::parse(text.as_bytes()) {
+        match command(text) {
             Ok(Command::Add(options)) => check(&options),
             _ => false,
         }
@@ -1214,22 +1516,16 @@ mod tests {
     /// which is written as `expected`.
     fn adds_geometry(text: &str, expected: &str) -> bool {
         adds(text, |options| {
-            default().is_ok_and(|default| {
-                let geometry = options.geometry;
-                says(geometry, expected)
-                    && *options
-                        == AddOptions {
-                            geometry,
-                            ..default
-                        }
-            })
+            let shape = options.shape;
+            let is_default = *options == AddOptions { shape, ..default() };
+            let geometry = options.new_geometry();
+            is_default && geometry.is_ok_and(|geometry| says(geometry, expected))
         })
     }
 
     /// Whether `text` is refused with `EINVAL` and this message.
     fn invalid(text: &str, message: &str) -> bool {
-        Command::parse(text.as_bytes())
-            .is_err_and(|error| error.errno() == Errno::Inval && says(error, message))
+        command(text).is_err_and(|error| error.errno() == Errno::Inval && says(error, message))
     }
 
     /// Whether `text` removes the device with this number.
@@ -1249,7 +1545,7 @@ mod tests {
         ] {
             assert_eq!(
                 Command::parse(text.as_bytes()).ok(),
-                Some(Command::Add(default()?))
+                Some(Command::Add(default()))
             );
         }
         assert_eq!(DEFAULT_QUEUE_DEPTH.get(), 128);
@@ -1262,15 +1558,16 @@ mod tests {
         let text = b"add id=7,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63,conv_zones=2,\
             max_open_zones=14,base_dir=/tmp/a b=c%s,nr_queues=4,queue_depth=32,buffered_io,\
             zone_append=1,ordered_zone_append,discard_write_cache,max_active_zones=20,lazy_files,\
-            write_fault=offline\n";
+            write_fault=offline,block_size=512,rotational\n";
         let expected = AddOptions {
             id: Some(7),
-            geometry: Geometry::new(Shape {
-                capacity_mb: 2048,
-                zone_size_mb: 64,
-                zone_capacity_mb: Some(63),
-                conv_zones: 2,
-            })?,
+            shape: Shape {
+                capacity: mib(2048),
+                zone_size: mib(64),
+                zone_capacity: mib(63),
+                conv_zones: first(2),
+                block_size: BlockSize::new(512),
+            },
             max_open_zones: NonZeroU32::new(14),
             max_active_zones: NonZeroU32::new(20),
             base_dir: b"/tmp/a b=c%s",
@@ -1281,6 +1578,7 @@ mod tests {
             write_cache: WriteCache::DiscardUnflushed,
             creation: FileCreation::AtFirstUse,
             write_fault: Some(Failure::Offline),
+            rotation: Rotation::Rotational,
         };
         assert_eq!(Command::parse(text).ok(), Some(Command::Add(expected)));
         Ok(())
@@ -1305,17 +1603,18 @@ mod tests {
             "unknown option \" buffered_io\": add takes id, capacity_mb, zone_size_mb, \
              zone_capacity_mb, conv_zones, base_dir, nr_queues, queue_depth, buffered_io, \
              zone_append, ordered_zone_append, discard_write_cache, max_open_zones, \
-             max_active_zones, lazy_files, write_fault",
+             max_active_zones, lazy_files, write_fault, capacity, zone_size, zone_capacity, \
+             block_size, rotational",
         ));
         assert!(invalid(
             "add conv_zones=1 \n",
-            "conv_zones=\"1 \": not a number, must be from 0 to 4294967295 \
-             (how many zones are conventional)",
+            "conv_zones=\"1 \": not a number, must be the number of the first ones, or ascending \
+             ranges as 0-3:10, at most 16 (which zones are conventional)",
         ));
         assert!(invalid(
             "add conv_zones=1\r\n",
-            "conv_zones=\"1\\r\": not a number, must be from 0 to 4294967295 \
-             (how many zones are conventional)",
+            "conv_zones=\"1\\r\": not a number, must be the number of the first ones, or ascending \
+             ranges as 0-3:10, at most 16 (which zones are conventional)",
         ));
     }
 
@@ -1486,10 +1785,25 @@ mod tests {
             "add zone_capacity_mb=1,conv_zones=63",
             "capacity_mb=16384,zone_size_mb=256,zone_capacity_mb=1,conv_zones=63",
         ));
-        // One zone, because capacity is more than that and rounded down.
+        // One zone.
+        for text in [
+            "add capacity_mb=257",
+            "add capacity_mb=256",
+            "add capacity=256M",
+        ] {
+            assert!(adds_geometry(
+                text,
+                "capacity_mb=256,zone_size_mb=256,zone_capacity_mb=256,conv_zones=0",
+            ));
+        }
         assert!(adds_geometry(
-            "add capacity_mb=257,conv_zones=0",
-            "capacity_mb=256,zone_size_mb=256,zone_capacity_mb=256,conv_zones=0",
+            "add zone_size_mb=16384",
+            "capacity_mb=16384,zone_size_mb=16384,zone_capacity_mb=16384,conv_zones=0",
+        ));
+        // Few zones.
+        assert!(adds_geometry(
+            "add capacity_mb=1024",
+            "capacity_mb=1024,zone_size_mb=256,zone_capacity_mb=256,conv_zones=2",
         ));
 
         assert!(invalid(
@@ -1502,13 +1816,14 @@ mod tests {
              (the capacity of the device in MiB)",
         ));
         assert!(invalid(
-            "add capacity_mb=256,conv_zones=0",
-            "capacity_mb=256: must be from 257 to 4294967295, more than the zone size",
+            "add capacity_mb=255,conv_zones=0",
+            "capacity_mb=255: must be from 256 to 1073741824, \
+             at least a zone and at most 4194304 of them",
         ));
         assert!(invalid(
-            "add zone_size_mb=16384",
-            "capacity_mb=16384: must be from 16385 to 4294967295, more than the zone size \
-             (16384 is the default)",
+            "add zone_size=2K",
+            "capacity_mb=16384: must be from 1 to 8192, \
+             at least a zone and at most 4194304 of them (16384 is the default)",
         ));
         assert!(invalid(
             "add capacity_mb=4194305,zone_size_mb=1",
@@ -1548,11 +1863,6 @@ mod tests {
         assert!(invalid(
             "add conv_zones=64",
             "conv_zones=64: must be from 0 to 63, fewer than the zones of the device",
-        ));
-        assert!(invalid(
-            "add capacity_mb=1024",
-            "conv_zones=8: must be from 0 to 3, fewer than the zones of the device \
-             (8 is the default)",
         ));
     }
 
@@ -1825,7 +2135,35 @@ mod tests {
     }
 
     #[test]
+    fn blocks() {
+        let blocks = |text, bytes| {
+            adds(text, |options| {
+                options.shape.block_size == BlockSize::new(bytes)
+            })
+        };
+        assert!(blocks("add block_size=512", 512));
+        assert!(blocks("add block_size=4096", 4096));
+        for text in [
+            "add block_size=0",
+            "add block_size=256",
+            "add block_size=8192",
+            "add block_size=513",
+        ] {
+            assert!(Command::parse(text.as_bytes()).is_err());
+        }
+        assert!(invalid(
+            "add block_size=8192",
+            "block_size=\"8192\": must be a power of two from 512 to 4096 (the unit of I/O in bytes)",
+        ));
+        assert!(invalid(
+            "add block_size=4096,zone_size=2K,capacity=1M",
+            "zone_size=2K: must be a multiple of 4096 from 4K to 16G, in whole blocks",
+        ));
+    }
+
+    #[test]
     fn switches() {
+        assert!(adds("add rotational", |o| o.rotation == Rotation::Rotational));
         assert!(adds("add buffered_io", |o| o.io == IoMode::Buffered));
         assert!(adds("add discard_write_cache", |o| {
             o.write_cache == WriteCache::DiscardUnflushed
@@ -1884,9 +2222,9 @@ mod tests {
     #[test]
     fn last_one_counts_but_all_must_be_valid() {
         assert!(adds("add conv_zones=99,conv_zones=2", |o| o
-            .geometry
-            .nr_conv_zones()
-            == 2));
+            .shape
+            .conv_zones
+            == first(2)));
         assert!(invalid(
             "add zone_append=7,zone_append=1",
             "zone_append=\"7\": must be from 0 to 1 \
@@ -1924,31 +2262,28 @@ mod tests {
 
     #[test]
     fn record() -> Result<(), Refused> {
-        for shape in [
-            Shape::default(),
-            Shape {
-                capacity_mb: 2047,
-                zone_size_mb: 64,
-                zone_capacity_mb: Some(63),
-                conv_zones: 3,
-            },
+        let shapes = [
+            "add",
+            "add capacity_mb=2047,zone_size_mb=64,zone_capacity_mb=63,conv_zones=3",
             // A device of one zone.
-            Shape {
-                capacity_mb: 300,
-                zone_size_mb: 256,
-                zone_capacity_mb: None,
-                conv_zones: 0,
-            },
-            Shape {
-                capacity_mb: u32::MAX,
-                zone_size_mb: 16384,
-                zone_capacity_mb: Some(1),
-                conv_zones: 262142,
-            },
-        ] {
+            "add capacity_mb=300,conv_zones=0",
+            "add capacity_mb=4294967295,zone_size_mb=16384,zone_capacity_mb=1,conv_zones=262142",
+            // The last zone is smaller.
+            "add capacity=1000448,zone_size=64K,zone_capacity=60K",
+            "add capacity=3M,zone_size_mb=2",
+            "add conv_zones=1:3:5:7:9:11:13:15:17:19:21:23:25:27:29:31-63,capacity_mb=1048576",
+            "add capacity=64P,zone_size=16G",
+            "add block_size=1024",
+        ];
+        for text in shapes {
+            let command = Command::parse(text.as_bytes());
+            assert!(command.is_ok());
+            let Ok(Command::Add(options)) = command else {
+                return Ok(());
+            };
             for creation in [FileCreation::AtAdd, FileCreation::AtFirstUse] {
                 let record = Record {
-                    geometry: Geometry::new(shape)?,
+                    geometry: Geometry::new(options.shape)?,
                     creation,
                 };
                 let text = Text::of(core::format_args!("{record}\n"));
@@ -1958,6 +2293,217 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn recorded_geometry() -> Result<(), Refused> {
+        let recorded =
+            Record::parse(b"capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=63,conv_zones=3\n");
+        assert!(recorded.is_ok());
+        let Ok(Record { geometry, .. }) = recorded else {
+            return Ok(());
+        };
+        let again =
+            |text: &str, check: &dyn Fn(Result<Geometry, Error<'_>>) -> bool| match Command::parse(
+                text.as_bytes(),
+            ) {
+                Ok(Command::Add(options)) => check(options.geometry_again(&geometry)),
+                _ => false,
+            };
+        for text in [
+            "add",
+            "add id=0,max_open_zones=13",
+            "add capacity_mb=1087",
+            "add capacity=1G,zone_size=64M,zone_capacity=63M,conv_zones=0-2",
+        ] {
+            assert!(again(text, &|found| found.is_ok_and(|found| found == geometry)));
+        }
+        let chosen = geometry.with_block_size(BlockSize::new(512));
+        assert!(again("add block_size=512", &|found| found
+            .is_ok_and(|found| found == chosen)));
+        let differs = |text, message: &str| {
+            again(text, &|found| {
+                found.is_err_and(|error| says(error, message))
+            })
+        };
+        assert!(differs(
+            "add conv_zones=8",
+            "conv_zones=8: must be 3, as when the device was made",
+        ));
+        assert!(differs(
+            "add capacity_mb=16384,zone_size_mb=256",
+            "zone_size_mb=256: must be 64, as when the device was made",
+        ));
+        assert!(differs(
+            "add max_open_zones=14",
+            "max_open_zones=14: must be from 0 to 13, \
+             no more than the sequential zones of the device",
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn commands_again() -> Result<(), Refused> {
+        let again = |text: &str, expected: &str| match Command::parse(text.as_bytes()) {
+            Ok(Command::Add(options)) => {
+                let geometry = Geometry::new(options.shape)?;
+                let id = options.id.unwrap_or(5);
+                let again = AddAgain {
+                    id,
+                    options: &options,
+                    geometry: &geometry,
+                };
+                let Ok(again) = Text::of(again) else {
+                    return Ok(false);
+                };
+                // It is read as what it was written of.
+                let same = match Command::parse(again.bytes()) {
+                    Ok(Command::Add(read)) => {
+                        read.new_geometry().is_ok_and(|read| read == geometry)
+                            && read
+                                == AddOptions {
+                                    id: Some(id),
+                                    shape: read.shape,
+                                    base_dir: read.base_dir,
+                                    ..options
+                                }
+                    }
+                    _ => false,
+                };
+                Ok(same && again.bytes() == expected.as_bytes())
+            }
+            _ => Ok(false),
+        };
+        assert!(again(
+            "add",
+            "add id=5,capacity_mb=16384,zone_size_mb=256,zone_capacity_mb=256,conv_zones=8,\
+             nr_queues=1,queue_depth=128,max_open_zones=0,zone_append=1",
+        )?);
+        assert!(again(
+            "add id=7,capacity=10M,zone_size=4M,zone_capacity=3584K,conv_zones=0:2,\
+             max_open_zones=1,nr_queues=4,queue_depth=32,buffered_io,ordered_zone_append,\
+             discard_write_cache,lazy_files,base_dir=/a b,block_size=512,rotational",
+            "add id=7,capacity=10M,zone_size_mb=4,zone_capacity=3584K,conv_zones=0:2,block_size=512,\
+             nr_queues=4,queue_depth=32,max_open_zones=1,zone_append=1,ordered_zone_append,\
+             buffered_io,discard_write_cache,lazy_files,rotational",
+        )?);
+        assert!(again(
+            "add zone_append=0,id=0",
+            "add id=0,capacity_mb=16384,zone_size_mb=256,zone_capacity_mb=256,conv_zones=8,\
+             nr_queues=1,queue_depth=128,max_open_zones=0,zone_append=0",
+        )?);
+        Ok(())
+    }
+
+    #[test]
+    fn sizes_in_bytes() {
+        let zone_size = |text, bytes| {
+            adds(text, |options| {
+                options.shape.zone_size == Some(Size::bytes(bytes))
+            })
+        };
+        assert!(zone_size("add zone_size=4M", 4 << 20));
+        assert!(zone_size("add zone_size=4m,conv_zones=1", 4 << 20));
+        assert!(zone_size("add zone_size=0x10K", 16 << 10));
+        assert!(zone_size("add zone_size=65536,capacity=1M", 65536));
+        assert!(zone_size("add zone_size=512,capacity=1M", 512));
+        assert!(zone_size("add zone_size_mb=4,zone_size=8M", 8 << 20));
+        // A digit, not a suffix.
+        assert!(adds("add capacity=0x4000000E00", |options| {
+            options.shape.capacity == Some(Size::bytes(0x4000000e00))
+        }));
+        assert!(adds_geometry(
+            "add capacity=10M,zone_size=4M,zone_capacity=3584K,conv_zones=1",
+            "capacity=10M,zone_size_mb=4,zone_capacity=3584K,conv_zones=1",
+        ));
+        assert!(invalid(
+            "add zone_size=3M",
+            "zone_size=\"3M\": must be a power of two from 512 to 16G \
+             (the size of a zone in bytes)",
+        ));
+        assert!(invalid(
+            "add zone_size=256",
+            "zone_size=\"256\": must be a power of two from 512 to 16G \
+             (the size of a zone in bytes)",
+        ));
+        assert!(invalid(
+            "add capacity=1000",
+            "capacity=\"1000\": must be a multiple of 512 from 512 to 64P \
+             (the capacity of the device in bytes)",
+        ));
+        for size in ["K", "4KB", "4 K", "-4K", "4KK", "0x", "0xK", "K4"] {
+            let mut text = [0; 32];
+            let text = {
+                let head = b"add capacity=";
+                let end = head.len() + size.len();
+                text[..head.len()].copy_from_slice(head);
+                text[head.len()..end].copy_from_slice(size.as_bytes());
+                &text[..end]
+            };
+            assert!(Command::parse(text).is_err_and(|error| matches!(
+                error,
+                Error::Bad {
+                    fault: Fault::NotANumber,
+                    ..
+                }
+            )));
+        }
+        assert!(invalid(
+            "add capacity=16E",
+            "capacity=\"16E\": must be a multiple of 512 from 512 to 64P \
+             (the capacity of the device in bytes)",
+        ));
+    }
+
+    #[test]
+    fn conventional_zones() {
+        let zones = |text, expected: &str| {
+            adds(text, |options| {
+                options
+                    .shape
+                    .conv_zones
+                    .is_some_and(|zones| says(zones, expected))
+            })
+        };
+        assert!(zones("add conv_zones=0", "0"));
+        assert!(zones("add conv_zones=3", "3"));
+        assert!(zones("add conv_zones=0-2", "3"));
+        assert!(zones("add conv_zones=0-0", "1"));
+        assert!(zones("add conv_zones=3-3", "3-3"));
+        assert!(zones("add conv_zones=0-3:10:20-21", "0-3:10:20-21"));
+        assert!(zones("add conv_zones=1:2:3", "1-3"));
+        assert!(zones("add conv_zones=0x10:0x11", "16-17"));
+        let bad =
+            "must be the number of the first ones, or ascending ranges as 0-3:10, at most 16 \
+            (which zones are conventional)";
+        for zones in ["3-1", "1:1", "1-3:2", "4:0", "0-4294967295"] {
+            assert!(refuses_zones(zones, "", bad));
+        }
+        for zones in ["-", ":", "1:", ":1", "1-", "-1", "1-2-3", "1:x", "a-b"] {
+            assert!(refuses_zones(zones, "not a number, ", bad));
+        }
+        assert!(refuses_zones(
+            "0:2:4:6:8:10:12:14:16:18:20:22:24:26:28:30:32",
+            "",
+            bad
+        ));
+        assert!(invalid(
+            "add conv_zones=62-64",
+            "conv_zones=64: must be from 0 to 63, zones of the device",
+        ));
+    }
+
+    /// Whether these conventional zones are refused with a message of these parts.
+    fn refuses_zones(zones: &str, wrong: &str, allowed: &str) -> bool {
+        let command = Text::of(core::format_args!("add conv_zones={zones}"));
+        let message = Text::of(core::format_args!(
+            "conv_zones=\"{zones}\": {wrong}{allowed}"
+        ));
+        let (Ok(command), Ok(message)) = (command, message) else {
+            return false;
+        };
+        Command::parse(command.bytes())
+            .is_err_and(|error| Text::of(error).is_ok_and(|said| said.bytes() == message.bytes()))
     }
 
     #[test]
@@ -1976,7 +2522,8 @@ mod tests {
         assert!(damaged(
             "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=64,conv_zones=0,id=1\n",
             "id: not an option here, the record of the geometry takes \
-             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files",
+             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files, \
+             capacity, zone_size, zone_capacity, block_size",
         ));
         assert!(damaged(
             "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=65,conv_zones=0\n",
@@ -1985,7 +2532,8 @@ mod tests {
         assert!(damaged(
             "\x7fELF",
             "unknown option \"\\x7fELF\": the record of the geometry takes \
-             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files",
+             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files, \
+             capacity, zone_size, zone_capacity, block_size",
         ));
     }
 
@@ -1995,7 +2543,7 @@ mod tests {
         for (nr, option) in OPTIONS.iter().enumerate().take(13) {
             let kind = match option.value {
                 Value::Id(_) => "=%d",
-                Value::Number(..) => "=%u",
+                Value::Number(..) | Value::Size(..) | Value::Conventional(_) => "=%u",
                 Value::Path(_) => "=%s",
                 Value::Nothing(_) => "",
                 // The C driver has no such option.
@@ -2049,6 +2597,11 @@ mod tests {
                     b"discard_write_cache",
                     b"max_open_zones",
                     b"lazy_files",
+                    b"capacity",
+                    b"zone_size",
+                    b"zone_capacity",
+                    b"block_size",
+                    b"rotational",
                 ]
             }
             [b'r', b'e', b'm', b'o', b'v', b'e', rest @ ..] => {
@@ -2136,9 +2689,14 @@ mod tests {
                     accepted += 1;
                     assert!(names_are_known(text));
                     if let Command::Add(options) = command {
-                        let geometry = options.geometry;
-                        assert!(geometry.nr_zones() <= geometry::MAX_ZONES);
-                        assert!(geometry.nr_seq_zones() >= 1);
+                        if let Ok(geometry) = options.new_geometry() {
+                            assert!(geometry.nr_zones() <= geometry::MAX_ZONES);
+                            assert!(geometry.nr_seq_zones() >= 1);
+                            assert!(
+                                options.max_open_zones.map_or(0, NonZeroU32::get)
+                                    <= geometry.nr_seq_zones()
+                            );
+                        }
                         assert!(options.queue_depth <= MAX_QUEUE_DEPTH);
                         assert!(!options.base_dir.is_empty());
                     }

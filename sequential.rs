@@ -73,6 +73,7 @@ use crate::{
         Zone, //
     },
     zone_file::ZoneFile,
+    zone_ranges::Place,
     zones, //
 };
 use core::cmp::Ordering;
@@ -166,9 +167,9 @@ impl SequentialZone {
         flags: Flags,
     ) -> Result<Arc<Self>> {
         let capacity = common.geometry().zone_capacity(number);
-        let index = number
-            .checked_sub(common.geometry().nr_conv_zones())
-            .ok_or(EINVAL)?;
+        let Place::Outside(index) = common.geometry().place(number) else {
+            return Err(EINVAL);
+        };
         let wp = WritePointer::new(written, capacity).ok_or(EINVAL)?;
         let file = Arc::pin_init(ZoneFile::new(), flags)?;
         let state = State {
@@ -241,7 +242,17 @@ impl SequentialZone {
                 self.common.repaired().wait(&mut mailbox);
             }
         }
+        self.look()
+    }
 
+    /// What can be seen of the zone now, and whether it is known where its file ends. Does not wait
+    /// for a repair; may sleep.
+    pub(crate) fn peek(&self) -> (Snapshot, bool) {
+        let known = self.known.load(Acquire);
+        (self.look(), known)
+    }
+
+    fn look(&self) -> Snapshot {
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
         Snapshot {
@@ -812,6 +823,7 @@ impl SequentialZone {
         state.allocated = 0;
         state.resets = state.resets.wrapping_add(1);
         state.zone.emptied(&mut self.common.open_zones().lock());
+        self.common.counters().zone_was_reset();
         Ok(())
     }
 

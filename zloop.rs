@@ -23,15 +23,17 @@
 //!   zone_file.rs                   the zone's file
 //! ```
 //!
-//! `zones.rs` has the zones, most of which nothing was done to; `backing.rs` finds or makes their
-//! files when a device is added.
+//! `zones.rs` has the zones, most of which nothing was done to; `directory.rs` finds or makes the
+//! directory of a device that is added, and `backing.rs` the files in it.
 //!
 //! What is there to make those above fail: `declare.rs` makes zones read-only or offline, and
 //! `inject.rs` has requests fail, get lost or take longer.
 //!
-//! `options.rs`, `geometry.rs`, `zone.rs`, `declaration.rs` and `fault.rs` are the rules: they know
-//! no kernel type and are tested on their own. `kernel_ext/` holds what the kernel crate lacks, and
-//! all `unsafe`.
+//! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
+//!
+//! `options.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`, `declaration.rs` and
+//! `fault.rs` are the rules: they know no kernel type and are tested on their own. `kernel_ext/` holds
+//! what the kernel crate lacks, and all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
 //!
@@ -54,11 +56,15 @@ mod command;
 #[deny(unsafe_code)]
 mod control;
 #[deny(unsafe_code)]
+mod counters;
+#[deny(unsafe_code)]
 mod declaration;
 #[deny(unsafe_code)]
 mod declare;
 #[deny(unsafe_code)]
 mod device;
+#[deny(unsafe_code)]
+mod directory;
 #[deny(unsafe_code)]
 mod fault;
 #[deny(unsafe_code)]
@@ -75,11 +81,17 @@ mod options;
 #[deny(unsafe_code)]
 mod sequential;
 #[deny(unsafe_code)]
+mod size;
+#[deny(unsafe_code)]
+mod status;
+#[deny(unsafe_code)]
 mod zeroing;
 #[deny(unsafe_code)]
 mod zone;
 #[deny(unsafe_code)]
 mod zone_file;
+#[deny(unsafe_code)]
+mod zone_ranges;
 #[deny(unsafe_code)]
 mod zones;
 

@@ -61,6 +61,18 @@ pub(crate) enum Condition {
     Offline,
 }
 
+impl Condition {
+    /// The condition of a zone of which nothing is known but how much was written, in sectors of the
+    /// `capacity`.
+    pub(crate) fn found(written: u64, capacity: u64) -> Self {
+        match written {
+            0 => Self::Empty,
+            written if written == capacity => Self::Full,
+            _ => Self::Closed,
+        }
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -503,6 +515,33 @@ pub(crate) trait Slots: DerefMut<Target = [Slot]> {}
 
 impl<S: DerefMut<Target = [Slot]>> Slots for S {}
 
+/// What has been in an [`OpenZones`], to be looked at. Nothing follows from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// So many zones were open at most.
+    pub(crate) most_open: u32,
+    /// So many zones were active at most.
+    pub(crate) most_active: u32,
+    /// So many times a zone was closed to make room for another one.
+    pub(crate) implicit_closes: u64,
+}
+
+/// Two sets that have been used differently are the same set.
+#[cfg(test)]
+impl PartialEq for Usage {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+impl Eq for Usage {}
+
+#[cfg(test)]
+impl core::hash::Hash for Usage {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
+
 /// The zones of a device that hold open or active resources.
 ///
 /// Implicitly open zones are linked in the order of their last use, so that the least recently
@@ -524,6 +563,7 @@ pub(crate) struct OpenZones<S> {
     active: u32,
     oldest: Link,
     newest: Link,
+    usage: Usage,
 }
 
 impl<S: Slots> OpenZones<S> {
@@ -542,17 +582,21 @@ impl<S: Slots> OpenZones<S> {
             active: 0,
             oldest: Link::NOWHERE,
             newest: Link::NOWHERE,
+            usage: Usage::default(),
         })
     }
 
+    /// What has been in the set.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
     /// The number of open zones.
-    #[cfg(any(test, CONFIG_KUNIT = "y"))]
     pub(crate) fn nr_open(&self) -> u32 {
         self.open
     }
 
     /// The number of active zones.
-    #[cfg(any(test, CONFIG_KUNIT = "y"))]
     pub(crate) fn nr_active(&self) -> u32 {
         self.active
     }
@@ -617,7 +661,10 @@ impl<S: Slots> OpenZones<S> {
             }
         }
         match victim {
-            Some(victim) => self.close(victim),
+            Some(victim) => {
+                self.close(victim);
+                self.usage.implicit_closes = self.usage.implicit_closes.wrapping_add(1);
+            }
             None if no_room => return Err(Refusal::TooManyOpen),
             None => {}
         }
@@ -672,6 +719,8 @@ impl<S: Slots> OpenZones<S> {
             .active
             .wrapping_add(u32::from(share != Share::None))
             .wrapping_sub(u32::from(old != Share::None));
+        self.usage.most_open = self.usage.most_open.max(self.open);
+        self.usage.most_active = self.usage.most_active.max(self.active);
     }
 
     fn link_newest(&mut self, index: u32) {
@@ -1523,6 +1572,36 @@ pub(crate) mod tests {
         assert!(device.write(0, u64::MAX).is_err());
         write(&mut device, &[3])?;
         assert!(open(&device).eq([1, 2, 3]));
+        Ok(())
+    }
+
+    #[test]
+    fn usage_is_remembered() -> Result<(), Failed> {
+        let mut device = Device::with_written(&[0, 0, 0, 8], CAPACITY, limits(2, 0))?;
+        let usage = |device: &Device| {
+            let Usage {
+                most_open,
+                most_active,
+                implicit_closes,
+            } = device.set.usage();
+            (most_open, most_active, implicit_closes)
+        };
+        // What is found closed is active.
+        assert_eq!(usage(&device), (0, 1, 0));
+        write(&mut device, &[0, 1])?;
+        assert_eq!(usage(&device), (2, 3, 0));
+        write(&mut device, &[2])?;
+        assert_eq!(usage(&device), (2, 4, 1));
+        // A close that was asked for makes no room, nor does a command that is refused.
+        assert_eq!(device.close(1), Ok(()));
+        assert_eq!(device.open(1), Ok(()));
+        assert_eq!(device.open(2), Ok(()));
+        assert_eq!(device.open(0), Err(Refusal::TooManyOpen));
+        for zone in 0..4 {
+            assert_eq!(device.reset(zone), Ok(()));
+        }
+        assert_eq!(usage(&device), (2, 4, 1));
+        assert_eq!((device.set.nr_open(), device.set.nr_active()), (0, 0));
         Ok(())
     }
 

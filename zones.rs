@@ -15,7 +15,8 @@ use crate::{
     kernel_ext::fs::FileExt,
     sequential::SequentialZone,
     zone::WritePointer,
-    zone_file::ZoneFile, //
+    zone_file::ZoneFile,
+    zone_ranges::Place, //
 };
 use kernel::{
     alloc::Flags,
@@ -133,15 +134,15 @@ impl Zones {
         mut found: impl FnMut(u32) -> Result<u64>,
     ) -> Result<impl PinInit<Self>> {
         let geometry = *common.geometry();
-        let nr_conv = geometry.nr_conv_zones();
+        let (nr_conv, nr_seq) = (geometry.nr_conv_zones(), geometry.nr_seq_zones());
         let mut conventional = KVVec::with_capacity(nr_conv as usize, GFP_KERNEL)?;
-        for number in 0..nr_conv {
-            found(number)?;
-            conventional.push(SetOnce::new(), GFP_KERNEL)?;
-        }
-        let mut sequential = KVVec::with_capacity(geometry.nr_seq_zones() as usize, GFP_KERNEL)?;
-        for (number, index) in (nr_conv..geometry.nr_zones()).zip(0..) {
+        let mut sequential = KVVec::with_capacity(nr_seq as usize, GFP_KERNEL)?;
+        for number in 0..geometry.nr_zones() {
             let found = found(number)?;
+            let Place::Outside(index) = geometry.place(number) else {
+                conventional.push(SetOnce::new(), GFP_KERNEL)?;
+                continue;
+            };
             let wp = WritePointer::new(found, geometry.zone_capacity(number)).ok_or(EINVAL)?;
             if !wp.is_empty() && !wp.is_full() {
                 common.open_zones().lock().admit(index);
@@ -162,15 +163,15 @@ impl Zones {
 
     /// What there is of a zone, or [`None`] if there is no such zone.
     pub(crate) fn entry(&self, number: u32) -> Option<Entry<'_>> {
-        Some(match self.sequential_index(number) {
-            Some(index) => {
-                let entry = self.sequential.get(index)?;
+        Some(match self.common.geometry().place(number) {
+            Place::Outside(index) => {
+                let entry = self.sequential.get(index as usize)?;
                 match entry.zone.as_ref() {
                     Some(zone) => Entry::Touched(Zone::Sequential(zone)),
                     None => Entry::Found(entry.found),
                 }
             }
-            None => match self.conventional.get(number as usize)?.as_ref() {
+            Place::Inside(index) => match self.conventional.get(index as usize)?.as_ref() {
                 Some(zone) => Entry::Touched(Zone::Conventional(zone)),
                 None => Entry::FoundConventional,
             },
@@ -195,15 +196,15 @@ impl Zones {
             return Ok(zone);
         }
         let common = self.common.clone();
-        match self.sequential_index(number) {
-            Some(index) => {
-                let entry = self.sequential.get(index).ok_or(EINVAL)?;
+        match self.common.geometry().place(number) {
+            Place::Outside(index) => {
+                let entry = self.sequential.get(index as usize).ok_or(EINVAL)?;
                 let zone = SequentialZone::new(common, number, entry.found, flags)?;
                 let zone = self.populate(&entry.zone, zone).ok_or(EINVAL)?;
                 Ok(Zone::Sequential(zone))
             }
-            None => {
-                let entry = self.conventional.get(number as usize).ok_or(EINVAL)?;
+            Place::Inside(index) => {
+                let entry = self.conventional.get(index as usize).ok_or(EINVAL)?;
                 let zone = ConventionalZone::new(common, number, flags)?;
                 let zone = self.populate(entry, zone).ok_or(EINVAL)?;
                 Ok(Zone::Conventional(zone))
@@ -222,11 +223,5 @@ impl Zones {
     pub(crate) fn touched(&self) -> impl Iterator<Item = (u32, Zone<'_>)> {
         (0..self.common.geometry().nr_zones())
             .filter_map(|number| Some((number, self.get(number)?)))
-    }
-
-    /// The index of a sequential zone in its table.
-    fn sequential_index(&self, number: u32) -> Option<usize> {
-        let index = number.checked_sub(self.common.geometry().nr_conv_zones())?;
-        Some(index as usize)
     }
 }

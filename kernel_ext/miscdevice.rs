@@ -8,8 +8,7 @@ use core::marker::PhantomData;
 
 use crate::kernel_ext::compat::miscdevice::MiscDeviceRegistration;
 use kernel::{
-    bindings,
-    container_of,
+    bindings, container_of,
     fs::{
         File,
         Kiocb, //
@@ -23,14 +22,21 @@ use kernel::{
         MiscDevice,
         MiscDeviceOptions, //
     },
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    },
 };
 
 /// What is shared by all who have a misc device open.
 pub(crate) trait SharedMiscDevice: Send + Sync + Sized + 'static {
-    /// Reads from the device at `position`, which it moves on.
-    fn read(&self, position: &mut i64, dest: &mut IovIterDest<'_>) -> Result<usize>;
+    /// What there is to read now.
+    ///
+    /// It is asked when a read begins at the start of the file. Who reads on gets the rest of the
+    /// same text, however much it has changed meanwhile.
+    fn text(&self) -> Result<KVVec<u8>>;
 
     /// Writes to the device, and returns how much was taken.
     fn write(&self, writer: Writer<'_>, source: &mut IovIterSource<'_>) -> Result<usize>;
@@ -87,25 +93,50 @@ impl<T: SharedMiscDevice> SharedRegistration<T> {
 }
 
 /// An open file of a [`SharedRegistration`], and of nothing else: it can't be named elsewhere.
-struct OpenFile<T>(PhantomData<T>);
+#[pin_data]
+struct OpenFile<T: SharedMiscDevice> {
+    data: Arc<T>,
+    /// What is being read.
+    #[pin]
+    text: Mutex<KVVec<u8>>,
+}
 
 #[vtable]
 impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
-    type Ptr = Arc<T>;
+    type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, misc: &miscdevice::MiscDeviceRegistration<Self>) -> Result<Arc<T>> {
+    fn open(
+        _file: &File,
+        misc: &miscdevice::MiscDeviceRegistration<Self>,
+    ) -> Result<Pin<KBox<Self>>> {
         let misc: *const MiscDeviceRegistration<Self> = core::ptr::from_ref(misc).cast();
         // SAFETY: `OpenFile<T>` is registered by `SharedRegistration` only.
         let registration = unsafe { &*container_of!(misc, SharedRegistration<T>, registration) };
-        Ok(registration.data.clone())
+        let data = registration.data.clone();
+        KBox::pin_init(
+            pin_init!(Self {
+                data,
+                text <- new_mutex!(KVVec::new(), "zloop_control_text"),
+            }),
+            GFP_KERNEL,
+        )
     }
 
-    fn read_iter(mut kiocb: Kiocb<'_, Arc<T>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
-        let data = kiocb.file();
-        data.read(kiocb.ki_pos_mut(), iov)
+    fn read_iter(
+        mut kiocb: Kiocb<'_, Pin<KBox<Self>>>,
+        iov: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        let open = kiocb.file();
+        let position = kiocb.ki_pos_mut();
+        let mut text = open.text.lock();
+        // It is never empty once it was asked for.
+        if *position == 0 || text.is_empty() {
+            *text = open.data.text()?;
+        }
+        iov.simple_read_from_buffer(position, &text)
     }
 
-    fn write_iter(kiocb: Kiocb<'_, Arc<T>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
+    fn write_iter(kiocb: Kiocb<'_, Pin<KBox<Self>>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
         // SAFETY: A `Kiocb` is valid, and has a file that is open for as long.
         let file = unsafe { (*kiocb.as_raw()).ki_filp };
         // INVARIANT: The writer is gone when this function returns, the `Kiocb` after that.
@@ -113,6 +144,6 @@ impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
             file,
             _file: PhantomData,
         };
-        kiocb.file().write(writer, iov)
+        kiocb.file().data.write(writer, iov)
     }
 }

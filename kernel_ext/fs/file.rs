@@ -60,6 +60,14 @@ unsafe extern "C" {
     /// Gives back what [`start_renaming`] has taken.
     fn end_renaming(rd: *mut bindings::renamedata);
 
+    /// Locks `parent` and looks `name` up in it for something to be made there, if the task may search
+    /// `parent`.
+    fn start_creating(
+        idmap: *mut bindings::mnt_idmap,
+        parent: *mut bindings::dentry,
+        name: *mut bindings::qstr,
+    ) -> *mut bindings::dentry;
+
     /// Looks `name` up from a directory on, and takes a reference to what it finds.
     fn vfs_path_lookup(
         dentry: *mut bindings::dentry,
@@ -96,6 +104,8 @@ pub(crate) struct Found {
 pub(crate) struct IoAlignment {
     /// The unit of positions and lengths in bytes, a power of two.
     pub(crate) block_size: u32,
+    /// The smallest unit that direct I/O can have, in bytes, a power of two.
+    pub(crate) direct_block_size: u32,
     /// The alignment in memory, as a mask.
     pub(crate) memory_mask: u32,
 }
@@ -253,22 +263,66 @@ impl Directory {
         }
     }
 
+    /// Whether both are the same directory, whatever their paths are.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        // SAFETY: An open file has an inode, and always the same one.
+        let inode = |file: &OpenFile| unsafe { (*file.as_ptr()).f_inode };
+        core::ptr::eq(inode(&self.0), inode(&other.0))
+    }
+
+    /// Makes a directory in this one, with the permissions `mode` as far as the task's umask
+    /// allows.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST if anything has that name.
+    pub(crate) fn make_directory(&self, name: &CStr, mode: u16) -> Result {
+        check_plain(name)?;
+        let mut qstr = qstr(name)?;
+        let path = path(&self.0);
+        let _write_access = self.want_write()?;
+        // SAFETY: The path of an open directory has a dentry and a mount, and `qstr` is valid for
+        // the call.
+        let (idmap, dentry) = unsafe {
+            let idmap = (*(*path).mnt).mnt_idmap;
+            (idmap, start_creating(idmap, (*path).dentry, &mut qstr))
+        };
+        let dentry = from_err_ptr(dentry)?;
+        // SAFETY: `dentry` is a child of the directory, which is locked. No delegation is broken. If
+        // this fails it has unlocked the directory.
+        let dentry = from_err_ptr(unsafe {
+            bindings::vfs_mkdir(idmap, (*(*path).dentry).d_inode, dentry, mode, null_mut())
+        })?;
+        // SAFETY: The directory was locked above, and is still.
+        unsafe { bindings::end_dirop(dentry) };
+        Ok(())
+    }
+
+    /// Removes an empty directory from this one.
+    pub(crate) fn remove_directory(&self, name: &CStr) -> Result {
+        self.remove(name, bindings::vfs_rmdir)
+    }
+
     /// Removes a file from this directory.
     pub(crate) fn unlink(&self, name: &CStr) -> Result {
+        self.remove(name, bindings::vfs_unlink)
+    }
+
+    /// Removes what has this name, with `how`, a function of the VFS for that.
+    fn remove(&self, name: &CStr, how: Remove) -> Result {
         let path = path(&self.0);
         let mut qstr = qstr(name)?;
-        let write_access = self.want_write()?;
+        let _write_access = self.want_write()?;
         // SAFETY: The path of an open directory has a dentry, and `qstr` is valid for the call.
         let dentry = unsafe { start_removing_noperm((*path).dentry, &mut qstr) };
         let dentry = from_err_ptr(dentry)?;
         // SAFETY: `dentry` is a child of the directory, which is locked. No delegation is broken.
         let ret = unsafe {
             let idmap = (*(*path).mnt).mnt_idmap;
-            let ret = bindings::vfs_unlink(idmap, (*(*path).dentry).d_inode, dentry, null_mut());
+            let ret = how(idmap, (*(*path).dentry).d_inode, dentry, null_mut());
             bindings::end_dirop(dentry);
             ret
         };
-        drop(write_access);
         to_result(ret)
     }
 
@@ -317,6 +371,15 @@ impl Directory {
         self.0.sync()
     }
 }
+
+/// A function of the VFS that removes a child, which was looked up, from a directory, which is
+/// locked.
+type Remove = unsafe extern "C" fn(
+    *mut bindings::mnt_idmap,
+    *mut bindings::inode,
+    *mut bindings::dentry,
+    *mut bindings::delegated_inode,
+) -> c_int;
 
 /// A walk through the names of a directory.
 #[repr(C)]
@@ -429,14 +492,19 @@ impl FileExt for File {
         // A file system that can't do direct I/O says 0. One that doesn't say anything has the
         // alignment of the disk below it.
         let direct = stat.result_mask & bindings::STATX_DIOALIGN != 0 && stat.dio_mem_align != 0;
-        let (unit, memory) = if direct {
-            (stat.dio_offset_align, stat.dio_mem_align - 1)
+        let (unit, smallest, memory) = if direct {
+            let unit = stat.dio_offset_align;
+            (unit, unit, stat.dio_mem_align - 1)
         } else if let Some(bdev) = NonNull::new(bdev) {
             // SAFETY: The disk below a file system that is in use is valid, and has a queue.
             let limits = unsafe { &(*(*bdev.as_ptr()).bd_queue).limits };
-            (limits.physical_block_size, limits.dma_alignment)
+            (
+                limits.physical_block_size,
+                limits.logical_block_size,
+                limits.dma_alignment,
+            )
         } else {
-            (SECTOR_SIZE, SECTOR_SIZE - 1)
+            (SECTOR_SIZE, SECTOR_SIZE, SECTOR_SIZE - 1)
         };
         // A file system on top of others, as overlayfs, has no block of its own.
         let block_size = match u32::try_from(fs_block) {
@@ -449,6 +517,7 @@ impl FileExt for File {
         }
         Ok(IoAlignment {
             block_size,
+            direct_block_size: smallest.max(SECTOR_SIZE),
             memory_mask: memory.clamp(SECTOR_SIZE - 1, MAX_BLOCK - 1),
         })
     }

@@ -14,8 +14,12 @@ mod fault;
 mod geometry;
 #[path = "../../options.rs"]
 mod options;
+#[path = "../../size.rs"]
+mod size;
 #[path = "../../zone.rs"]
 mod zone;
+#[path = "../../zone_ranges.rs"]
+mod zone_ranges;
 
 #[cfg(test)]
 mod documented;

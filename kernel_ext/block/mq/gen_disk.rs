@@ -51,6 +51,7 @@ use kernel::{
 // `include/linux/blkdev.h`; `bindgen` can't evaluate its macros.
 const BLK_FEAT_WRITE_CACHE: bindings::blk_features_t = 1 << 0;
 const BLK_FEAT_FUA: bindings::blk_features_t = 1 << 1;
+const BLK_FEAT_ROTATIONAL: bindings::blk_features_t = 1 << 2;
 const BLK_FEAT_ZONED: bindings::blk_features_t = 1 << 10;
 
 /// What the block layer may ask of a zoned disk with a volatile write cache: the part of `struct
@@ -69,6 +70,8 @@ pub(crate) struct QueueLimits {
     pub(crate) max_zone_append_sectors: u32,
     /// How the data must be aligned in memory, as a mask; at least a sector.
     pub(crate) dma_alignment: u32,
+    /// Whether to say that the disk turns.
+    pub(crate) is_rotational: bool,
     /// How many zones may be open; 0 is no limit.
     pub(crate) max_open_zones: u32,
     /// How many zones may be active; 0 is no limit.
@@ -165,8 +168,13 @@ impl<T: Operations> UnaddedDisk<T> {
             Fua::Native => BLK_FEAT_FUA,
             Fua::Emulated => 0,
         };
+        let rotational = if limits.is_rotational {
+            BLK_FEAT_ROTATIONAL
+        } else {
+            0
+        };
         let mut limits = bindings::queue_limits {
-            features: BLK_FEAT_ZONED | BLK_FEAT_WRITE_CACHE | fua,
+            features: BLK_FEAT_ZONED | BLK_FEAT_WRITE_CACHE | fua | rotational,
             logical_block_size: limits.block_size,
             physical_block_size: limits.block_size,
             max_hw_sectors: limits.max_hw_sectors,

@@ -10,6 +10,7 @@ use super::{
         end_if_lost,
         Pdu, //
     },
+    Command,
     IdleRequest, //
 };
 use crate::kernel_ext::block::{
@@ -55,6 +56,9 @@ pub(crate) trait Operations: Sized + 'static {
         work_queue: &Queue,
         request: IdleRequest<Self>,
     ) -> Result<(), Status>;
+
+    /// Takes note of a request that is about to end: of a `command`, with `status`. Any context.
+    fn request_ends(data: QueueDataRef<'_, Self>, command: Option<Command>, status: Status);
 
     /// Reports up to `nr` zones, the first being the one that contains `sector`. Called in process
     /// context, by many tasks at once, and before the disk is added. `work_queue` is the disk's.

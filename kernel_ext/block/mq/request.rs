@@ -317,6 +317,7 @@ impl<T: Operations> Request<T> {
     /// Ends the request. If fault injection wants the end to get lost (`fail_io_timeout`), then
     /// the request ends when its time is over.
     pub(crate) fn end(self, status: Status) {
+        T::request_ends(self.queue_data(), self.command(), status);
         // SAFETY: The request is ours to end, and not used any more.
         unsafe { end_or_lose::<T>(self.into_raw(), status) };
     }
@@ -334,6 +335,7 @@ impl<T: Operations> Request<T> {
 
 impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
+        T::request_ends(self.queue_data(), self.command(), Status::IOERR);
         // SAFETY: By the type invariant the request is ours to end, and it is not used any more.
         unsafe { end_or_lose::<T>(self.0, Status::IOERR) };
     }

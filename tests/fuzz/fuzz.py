@@ -36,6 +36,8 @@ CONTROL = "/dev/zloop-control"
 TOP = b"/run/fuzz"
 WORLD = TOP + b"/w"
 BATCH = 250
+MIB = 1 << 20
+BLOCK = 4096  # of tmpfs, if no other is chosen
 SPACE = b" \t\n\v\f\r"
 U32 = 2**32 - 1
 PAGE = 4096
@@ -46,6 +48,8 @@ DECLARE = [b"zone_readonly", b"zone_offline", b"zone_good"]
 BADBLOCKS = [b"badblocks", b"badblocks_read", b"badblocks_write"]
 FAULTS = [b"badblocks_once", b"badblocks_partial_io", b"fail_open", b"fail_close", b"fail_finish", b"fail_reset", b"timeout", b"requeue",
           b"read_nsec", b"write_nsec", b"flush_nsec", b"zone_nsec", b"read_mbps", b"write_mbps"]
+SIZES = [b"capacity", b"zone_size", b"zone_capacity"]
+OWN_FLAGS = [b"rotational"]
 FLAGS = [b"buffered_io", b"ordered_zone_append", b"discard_write_cache", b"lazy_files"]
 
 
@@ -68,6 +72,40 @@ def number(text):
     if value > U32:
         raise Refused(errno.EINVAL)
     return value
+
+
+def size(text):
+    """A number of bytes."""
+    suffix = text[-1:].upper()
+    hexadecimal = text[:2] in (b"0x", b"0X")
+    if suffix and suffix in b"KMGTPE" and not (hexadecimal and suffix == b"E"):
+        power = b"KMGTPE".index(suffix) + 1
+        text = text[:-1]
+    else:
+        power = 0
+    value = digits(text[2:], 16) if text[:2] in (b"0x", b"0X") else digits(text, 10)
+    return value << 10 * power
+
+
+def zones(text):
+    """Ranges of zones, merged."""
+    if b"-" not in text and b":" not in text:
+        n = number(text)
+        return ((0, n - 1),) if n else ()
+    ranges = []
+    for item in text.split(b":"):
+        first, dash, last = item.partition(b"-")
+        first = number(first)
+        last = number(last) if dash else first
+        if last < first or last == U32 or ranges and first <= ranges[-1][1]:
+            raise Refused(errno.EINVAL)
+        if ranges and first == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], last)
+        else:
+            ranges.append((first, last))
+    if len(ranges) > 16:
+        raise Refused(errno.EINVAL)
+    return tuple(ranges)
 
 
 def identity(text):
@@ -150,7 +188,7 @@ def parse(text):
         if not item:
             continue
         key, equals, value = item.partition(b"=")
-        if key in FLAGS:
+        if key in FLAGS + OWN_FLAGS:
             if equals or not adding:
                 raise Refused(errno.EINVAL)
             got[key] = True
@@ -160,14 +198,29 @@ def parse(text):
             raise Refused(errno.EINVAL)
         elif key == b"base_dir":
             got[key] = value
+        elif key == b"conv_zones":
+            got[key] = zones(value)
+        elif key == b"block_size":
+            got[key] = number(value)
+            if got[key] not in (512, 1024, 2048, 4096):
+                raise Refused(errno.EINVAL)
+        elif key in SIZES:
+            n = size(value)
+            power = key == b"zone_size"
+            if n < 512 or n > (64 << 50 if key == b"capacity" else 16 << 30) or n % 512 or power and n & (n - 1):
+                raise Refused(errno.EINVAL)
+            got[key] = n, 1
         elif key in NUMBERS:
             n = number(value)
-            least = 0 if key in (b"conv_zones", b"zone_append", b"max_open_zones", b"max_active_zones") else 1
+            least = 0 if key in (b"zone_append", b"max_open_zones", b"max_active_zones") else 1
             if n < least or key == b"zone_append" and n > 1:
                 raise Refused(errno.EINVAL)
             if key == b"zone_size_mb" and (n > 16384 or n & (n - 1)):
                 raise Refused(errno.EINVAL)
-            got[key] = n
+            if key.endswith(b"_mb"):
+                got[key[:-3]] = n * MIB, MIB
+            else:
+                got[key] = n
         else:
             raise Refused(errno.EINVAL)
     if not adding:
@@ -178,31 +231,61 @@ def parse(text):
         return "remove", got
     got.setdefault(b"id", -1)
     got.setdefault(b"base_dir", b"/var/local/zloop")
-    size = got.setdefault(b"zone_size_mb", 256)
-    capacity = got.setdefault(b"capacity_mb", 16384)
-    zones = got["zones"] = capacity // size
-    if capacity <= size or zones > 1 << 22:
-        raise Refused(errno.EINVAL)
-    if got.setdefault(b"zone_capacity_mb", size) > size:
-        raise Refused(errno.EINVAL)
-    if got.setdefault(b"conv_zones", 8) >= zones:
-        raise Refused(errno.EINVAL)
     active = got.setdefault(b"max_active_zones", 0)
-    if active > zones - got[b"conv_zones"]:
-        raise Refused(errno.EINVAL)
-    if got.setdefault(b"max_open_zones", 0) > (active or zones - got[b"conv_zones"]):
-        raise Refused(errno.EINVAL)
-    got[b"max_open_zones"] = got[b"max_open_zones"] or active
+    if active and got.get(b"max_open_zones", 0) > active:
+        got["too many open"] = True
+    got[b"max_open_zones"] = got.get(b"max_open_zones") or active
     return "add", got
 
 
-def geometry(o):
-    return (o["zones"] * o[b"zone_size_mb"], o[b"zone_size_mb"], o[b"zone_capacity_mb"], o[b"conv_zones"])
+class Geometry:
+    """Of a new device, or Refused: all in bytes."""
 
+    def __init__(self, o):
+        self.zone = o.get(b"zone_size", (256 * MIB, MIB))[0]
+        self.capacity, unit = o.get(b"capacity", (16384 * MIB, MIB))
+        if not self.zone <= self.capacity <= self.zone << 22:
+            raise Refused(errno.EINVAL)
+        if unit == MIB:
+            self.capacity -= self.capacity % self.zone
+        self.zones = -(-self.capacity // self.zone)
+        self.zone_capacity = o.get(b"zone_capacity", (self.zone, 1))[0]
+        few = 8 if self.zones > 8 else self.zones // 2
+        self.conv = o.get(b"conv_zones", ((0, few - 1),) if few else ())
+        self.seq = self.zones - sum(last - first + 1 for first, last in self.conv)
+        if self.zone_capacity > self.zone or self.seq < 1 or self.conv and self.conv[-1][1] >= self.zones:
+            raise Refused(errno.EINVAL)
+        self.block = o.get(b"block_size")
+        if self.block and not self.has_whole_blocks(self.block):
+            raise Refused(errno.EINVAL)
 
-def first_files(o):
-    """How many zones, the first ones, have their files from the first add on."""
-    return max(1, o[b"conv_zones"]) if b"lazy_files" in o else o["zones"]
+    def length(self, zone):
+        return min(self.zone, self.capacity - zone * self.zone)
+
+    def is_conventional(self, zone):
+        return any(first <= zone <= last for first, last in self.conv)
+
+    def names(self):
+        return {b"cnv-%06u" % z if self.is_conventional(z) else b"seq-%06u" % z: z for z in range(self.zones)}
+
+    def first_files(self, o):
+        """The zones that have a file from the first add on."""
+        if b"lazy_files" not in o:
+            return range(self.zones)
+        return {0} | {z for first, last in self.conv for z in range(first, last + 1)}
+
+    def has_whole_blocks(self, block):
+        return not any(n % block for n in (self.zone, self.capacity, self.zone_capacity))
+
+    def agrees(self, o):
+        """Whether an add asks for nothing else."""
+        capacity, unit = o.get(b"capacity", (self.capacity, 1))
+        if unit == MIB:
+            capacity -= capacity % self.zone
+        if b"block_size" in o and self.block not in (None, o[b"block_size"]):
+            return False
+        return (capacity == self.capacity and o.get(b"zone_size", (self.zone,))[0] == self.zone
+                and o.get(b"zone_capacity", (self.zone_capacity,))[0] == self.zone_capacity and o.get(b"conv_zones", self.conv) == self.conv)
 
 
 # ---------------------------------------------------------------- the world
@@ -241,6 +324,7 @@ class World:
         os.symlink(b"loop", b"loop")
         open(b"file", "w", encoding="ascii").close()
         self.home = [os.path.realpath(b) for b in GOOD + [DEEP]] + [b"/var/local/zloop"]
+        self.there = {directory: set(os.listdir(directory)) for directory in self.home}
         self.devices = {}  # id: options
         # (directory, id): the geometry, whether it is recorded that files may be missing, and the
         # zones that have one. Nothing is ever written here, so no zone gets one from that.
@@ -271,33 +355,54 @@ class World:
             if not device:
                 return {errno.ENODEV}
             if command == "declare":
-                return {0 if o["zones"][0] >= device[b"conv_zones"] and o["zones"][1] < device["zones"] else errno.EINVAL}
-            end = device["zones"] * device[b"zone_size_mb"] * 2048
+                first, last = o["zones"]
+                geometry = device["geometry"]
+                fits = last < geometry.zones and not any(first <= b and a <= last for a, b in geometry.conv)
+                return {0 if fits else errno.EINVAL}
+            end = device["geometry"].capacity // 512
             return {0 if all(o.get(key, -1) < end for key in BADBLOCKS) else errno.EINVAL}
         number = self.number(o)
         if number in self.devices:
             return {errno.EEXIST}
         base = o[b"base_dir"]
-        if len(base) + 1 + len(str(number)) >= PAGE:
-            return {errno.ENAMETOOLONG}
-        real = os.path.realpath(base)
         path = base + b"/%d" % number
+        missing = 0
         try:
             os.stat(path)
         except OSError as e:
-            return {errno.EINVAL if e.errno == errno.ENOENT else e.errno}
+            try:
+                if self.has_too_many(o, Geometry(o)):
+                    return {errno.EINVAL}
+            except Refused as refused:
+                return {refused.args[0]}
+            if e.errno != errno.ENOENT:
+                return {e.errno}
+            if not os.path.exists(base):
+                return {errno.EINVAL}
+            missing = 1
+        real = os.path.realpath(base)
         if real not in self.home:
             # Such as /proc/1: nothing can be made there.
             return {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTDIR, errno.EROFS}
-        room = os.statvfs(TOP).f_ffree
-        if (real, number) not in self.made:
-            return self.in_memory(o, first_files(o) + 2 <= room)
-        made, lazy, there = self.made[real, number]
-        if made != geometry(o):
+        made, lazy, there = self.made.get((real, number), (None, False, set()))
+        try:
+            if made and not made.agrees(o):
+                return {errno.EINVAL}
+            geometry = made or Geometry(o)
+        except Refused as e:
+            return {e.args[0]}
+        if self.has_too_many(o, geometry):
             return {errno.EINVAL}
-        # What is missing is made, unless it may be missing from now on, too. The record is replaced.
-        missing = lazy and b"lazy_files" not in o
-        return self.in_memory(o, not missing or o["zones"] - len(there) <= room)
+        whole = geometry.has_whole_blocks(o.get(b"block_size") or geometry.block or BLOCK)
+        room = os.statvfs(TOP).f_ffree
+        if made:
+            # What is missing is made, unless it may be missing from now on, too. The record is replaced.
+            to_make = geometry.zones - len(there) if lazy and b"lazy_files" not in o else 0
+        else:
+            to_make = len(geometry.first_files(o)) + 2 + missing
+        if not whole:
+            return {errno.EINVAL} if to_make <= room else {errno.EINVAL, errno.ENOSPC}
+        return self.in_memory(o, to_make <= room)
 
     def in_memory(self, o, enough):
         """What comes of it if there are enough inodes for all files, or not."""
@@ -305,6 +410,19 @@ class World:
             return {errno.ENOSPC}
         # A device of millions of zones may be there; the machine need not be able to hold it.
         return {0, errno.ENOMEM} if huge(o) else {0}
+
+    @staticmethod
+    def has_too_many(o, geometry):
+        """Whether there are not so many zones as may be open or active."""
+        return max(o[b"max_open_zones"], o[b"max_active_zones"]) > geometry.seq or "too many open" in o
+
+    def is_elsewhere(self, o):
+        """Whether a device would be made in a place that is not for that."""
+        base = o[b"base_dir"]
+        if len(base) > PAGE - 16 or not os.path.isdir(base):
+            return False
+        real = os.path.realpath(base)
+        return real not in self.home and not real.startswith((b"/proc", b"/sys"))
 
     def number(self, o):
         if o[b"id"] >= 0:
@@ -315,32 +433,33 @@ class World:
         """Take note of an add that was accepted; what is there must be what it asked for."""
         i = self.number(o)
         queue = f"/sys/block/zloop{i}/queue/"
+        real = os.path.realpath(o[b"base_dir"])
+        geometry = self.made[real, i][0] if (real, i) in self.made else Geometry(o)
         # A device is there as it was asked for.
-        for name, want in (("chunk_sectors", o[b"zone_size_mb"] * 2048), ("nr_zones", o["zones"]),
-                           *((name.decode(), o[name] if o[name] < o["zones"] - o[b"conv_zones"] else 0)
-                             for name in (b"max_open_zones", b"max_active_zones"))):
+        for name, want in (("chunk_sectors", geometry.zone // 512), ("nr_zones", geometry.zones),
+                           *((name.decode(), o[name] if o[name] < geometry.seq else 0) for name in (b"max_open_zones", b"max_active_zones"))):
             with open(queue + name, encoding="ascii") as f:
                 got = int(f.read())
             check(got == want, f"{name} is {got}, want {want}")
-        real = os.path.realpath(o[b"base_dir"])
         directory = real + b"/%d" % i
-        _, lazy, zones = self.made.get((real, i), (None, b"lazy_files" in o, range(first_files(o))))
+        _, lazy, zones = self.made.get((real, i), (None, b"lazy_files" in o, geometry.first_files(o)))
         if b"lazy_files" not in o:
-            lazy, zones = False, range(o["zones"])
-        conv = o[b"conv_zones"]
-        names = {b"cnv-%06u" % z if z < conv else b"seq-%06u" % z for z in zones} | {b"geometry"}
+            lazy, zones = False, range(geometry.zones)
+        names = {name: zone for name, zone in geometry.names().items() if zone in zones}
+        wanted = set(names) | {b"geometry"}
         there = set(os.listdir(directory)) - {b"conditions"}
-        check(there == names, f"files in {directory}: {sorted(there ^ names)[:6]} too many or missing")
+        check(there == wanted, f"files in {directory}: {sorted(there ^ wanted)[:6]} too many or missing")
         with open(directory + b"/geometry", "rb") as f:
             check((b"lazy_files" in f.read()) == lazy, f"the record in {directory} has lazy_files or lacks it")
-        for name in names:
+        for name in wanted:
             stat = os.lstat(directory + b"/" + name)
             check(stat.st_mode == 0o100600, f"mode of {name} is {stat.st_mode:o}")
             if name != b"geometry":
-                want = o[b"zone_size_mb"] << 20 if name[:1] == b"c" else 0
+                want = geometry.length(names[name]) if name[:1] == b"c" else 0
                 check(stat.st_size == want, f"size of {name} is {stat.st_size}, want {want}")
+        o["geometry"] = geometry
         self.devices[i] = o
-        self.made[real, i] = geometry(o), lazy, set(zones)
+        self.made[real, i] = geometry, lazy, set(zones)
 
     def refused(self, o):
         """An add has failed. Of the files that were missing it may have made some; they stay."""
@@ -371,7 +490,14 @@ class World:
                 for name in os.listdir(path):
                     if re.fullmatch(rb"(cnv|seq)-\d{6,}|geometry|conditions", name):
                         os.unlink(path + b"/" + name)
+        self.unmake_directories()
         self.made = {}
+
+    def unmake_directories(self):
+        """Remove those that an add has made."""
+        for directory in self.home:
+            for name in set(os.listdir(directory)) - self.there[directory]:
+                shutil.rmtree(directory + b"/" + name)
 
 
 def live():
@@ -412,6 +538,26 @@ def fuzzed_number(r):
                      b"-0", b"08", b"0o7", b"1e3", b"0" * 30 + b"8", b"\xd9\xa3", b"%d\r" % n, b"\xb2"])
 
 
+def fuzzed_range(r):
+    first = r.randrange(0, 12)
+    return b"%d" % first if r.random() < 0.4 else b"%d-%d" % (first, first + r.randrange(-1, 4)) if r.random() < 0.9 else fuzzed_number(r)
+
+
+def cheap_by_bytes(r):
+    """An add with sizes in bytes, and with conventional zones anywhere."""
+    unit = BLOCK << r.randrange(0, 10)
+    zones = r.randrange(1, 12)
+    o = [b"capacity=%d" % (unit * zones + r.choice([0, 0, 512, BLOCK, unit // 2])), b"zone_size=%dK" % (unit >> 10)]
+    conv = sorted(r.sample(range(zones), r.randrange(0, zones)))
+    if len(conv) > 1:
+        o.append(b"conv_zones=" + b":".join(b"%d" % z for z in conv))
+    if r.random() < 0.3:
+        o.append(b"block_size=%d" % r.choice([512, 1024, 4096]))
+    if r.random() < 0.3:
+        o.append(b"zone_capacity=%d" % (r.randrange(1, unit // 512 + 1) * 512 if r.random() < 0.5 else unit))
+    return o
+
+
 def cheap(r):
     """An add of a small device, as options."""
     size = r.choice([1, 1, 1, 2, 4])
@@ -422,6 +568,12 @@ def cheap(r):
         o.append(b"zone_capacity_mb=%d" % r.randrange(1, size + 1))
     if r.random() < 0.3:
         o.append(b"max_open_zones=%d" % r.randrange(0, zones - conv + 1))
+    kind = r.random()
+    if kind < 0.1:
+        # A device that is there already, perhaps.
+        o = r.sample(o, r.randrange(0, 2))
+    elif kind < 0.3:
+        o = cheap_by_bytes(r)
     if r.random() < 0.3:
         o.append(b"max_active_zones=%d" % r.randrange(0, zones - conv + 1))
     if r.random() < 0.3:
@@ -437,8 +589,14 @@ def cheap(r):
 
 def option(r):
     kind = r.random()
-    if kind < 0.6:
+    if kind < 0.5:
         return r.choice(NUMBERS) + b"=" + fuzzed_number(r)
+    if kind < 0.57:
+        if r.random() < 0.1:
+            return r.choice([b"rotational", b"rotational=1", b"block_size=" + r.choice([b"512", b"1024", b"4096", b"4K", b"8192", b"0x200"])])
+        return r.choice(SIZES) + b"=" + fuzzed_number(r) + r.choice([b"", b"K", b"k", b"M", b"M", b"G", b"T", b"P", b"E", b"B"])
+    if kind < 0.6:
+        return b"conv_zones=" + r.choice([b":", b":", b":", b",", b"::"]).join(fuzzed_range(r) for _ in range(r.choice([1, 2, 3, 3, 4, 20])))
     if kind < 0.75:
         return b"id=" + (b"%d" % r.choice(IDS) if r.random() < 0.6 else fuzzed_number(r))
     if kind < 0.85:
@@ -540,7 +698,10 @@ def any_command(r):
 
 def huge(o):
     """A device that takes long to be refused for want of room: a few of them are enough."""
-    return o["zones"] > 5000
+    try:
+        return Geometry(o).zones > 5000
+    except Refused:
+        return False
 
 
 class Control:
@@ -600,7 +761,7 @@ def alone(r, world, control, count):
             if len(text) > PAGE:
                 raise Refused(errno.ENOMEM)
             what, o = parse(text)
-            if what == "add" and huge(o) and r.random() < 0.9:
+            if what == "add" and (huge(o) and r.random() < 0.9 or world.is_elsewhere(o)):
                 continue
             want = world.expect(what, o)
             if what == "add" and 0 in want and r.random() < 0.7:
@@ -648,7 +809,7 @@ def together(r, world, control, count):
                     if len(text) > PAGE:
                         raise Refused(errno.ENOMEM)
                     what, o = parse(text)
-                    if what == "add" and huge(o):
+                    if what == "add" and (huge(o) or world.is_elsewhere(o)):
                         continue
                 except Refused as e:
                     allowed = e.args[0]
@@ -790,6 +951,12 @@ def outcomes(seed, count, path):
                 text = command(r)
                 if len(text) > PAGE or dangerous(text):
                     continue
+                try:
+                    what, o = parse(text)
+                    if what == "add" and world.is_elsewhere(o):
+                        continue
+                except Refused:
+                    pass
                 before = set(live())
                 try:
                     os.write(control, text)
@@ -806,6 +973,7 @@ def outcomes(seed, count, path):
                     os.unlink(p)
                 for p in [p for p in world.tree() if p.endswith((b"/geometry", b"/incomplete"))]:
                     os.unlink(p)
+                world.unmake_directories()
                 f.write(f"{text!r}\t{got}\t{came}\t{went}\t{tree if got == 'ok' else ''}\n")
             batch += 1
     os.close(control)
@@ -817,6 +985,8 @@ def outcomes(seed, count, path):
 
 def dangerous(text):
     """Whether a number is in it that would make either driver reach for all memory: that it may is no difference."""
+    if re.search(rb"[,\s]capacity=", text):
+        return True
     for _, digits_ in re.findall(rb"(capacity_mb|queue_depth|nr_queues)=([^,\n\0]*)", text):
         try:
             if int(digits_.strip(b" \r"), 0) > 5000:
@@ -829,7 +999,7 @@ def dangerous(text):
 # Why the two drivers may differ: a word for it, and whether it is so for this command and these outcomes.
 def explain(text, ours, theirs):
     try:
-        parse(text)
+        what, o = parse(text)
         refused = False
     except Refused:
         refused = True
@@ -840,6 +1010,18 @@ def explain(text, ours, theirs):
             return "letters after the command's name (defect 29)"
         if re.search(rb"id=(-(,|\n|$)|[-+]?[0-9a-fA-FxX]{9,})", text):
             return "an id that wraps around, or a lone minus"
+    options = text.split(b"\0", 1)[0]
+    if theirs == "EINVAL" and re.search(rb"[,\s]((capacity|zone_size|zone_capacity|block_size)=|rotational)|conv_zones=[^,\n]*[-:]", options):
+        return "options that the C driver doesn't have"
+    if not refused and what == "add" and theirs == "EINVAL":
+        if o[b"id"] not in ([0, -1] if b"ddd" in o[b"base_dir"] else IDS + [-1]):
+            return "a directory that is missing"
+        try:
+            geometry = Geometry(o)
+            if geometry.zones == 1 or geometry.zones <= 8 and b"conv_zones" not in o:
+                return "a device of few zones"
+        except Refused:
+            pass
     if not refused and theirs == "EINVAL":
         if any(re.match(rb"0[xX]", v) for v in numbers):
             return "hexadecimal numbers"

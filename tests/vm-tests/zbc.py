@@ -39,6 +39,7 @@ BLKFINISHZONE = 0x40101288
 BLKREPORTZONEV2 = 0xC010128E
 BLKGETZONESZ = 0x80041284
 BLKGETNRZONES = 0x80041285
+BLKGETSIZE64 = 0x80081272
 BLKFLSBUF = 0x1261
 BLKDISCARD = 0x1277
 BLKZEROOUT = 0x127F
@@ -111,6 +112,9 @@ class Dev:
             self._zone_size = struct.unpack("<I", fcntl.ioctl(self.fd, BLKGETZONESZ, b"\0" * 4))[0]
         return self._zone_size
 
+    def nr_sectors(self):
+        return struct.unpack("<Q", fcntl.ioctl(self.fd, BLKGETSIZE64, b"\0" * 8))[0] // SECTOR
+
     def nr_zones(self):
         return struct.unpack("<I", fcntl.ioctl(self.fd, BLKGETNRZONES, b"\0" * 4))[0]
 
@@ -118,7 +122,9 @@ class Dev:
 
     def zone_cmd(self, cmd, nr, count=1):
         z = self.zone_size()
-        self.ioctl_range(cmd, nr * z, count * z)
+        # The last zone may be smaller.
+        over = (nr + count) * z - self.nr_sectors() if nr + count == self.nr_zones() else 0
+        self.ioctl_range(cmd, nr * z, count * z - over)
 
     def open(self, nr, count=1):
         self.zone_cmd(BLKOPENZONE, nr, count)

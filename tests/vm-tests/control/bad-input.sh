@@ -108,7 +108,7 @@ test_ranges() {
 	bad EINVAL capacity_mb=16,zone_size_mb=1,conv_zones=16
 	bad EINVAL capacity_mb=16,zone_size_mb=1,conv_zones=17
 	bad EINVAL capacity_mb=16,zone_size_mb=1,conv_zones=4294967295
-	bad EINVAL capacity_mb=8,zone_size_mb=1				# the default of 8 conventional ones
+	bad EINVAL capacity_mb=8,zone_size_mb=1,conv_zones=8
 	bad EINVAL "$SMALL,max_open_zones=16"
 	bad EINVAL "$SMALL,max_open_zones=4294967295"
 	bad EINVAL "$SMALL,max_active_zones=16"
@@ -155,12 +155,13 @@ test_bad_address() {
 	PY
 }
 
+# The directory that holds those of the devices is not made.
 test_missing_directory() {
 	setup
 	mark_log
-	ctl_fails EINVAL "add id=3,base_dir=$BASE,$SMALL"
-	expect_log "$BASE/3"
-	[[ ! -e $BASE/3 ]] || fail "the directory was made"
+	ctl_fails EINVAL "add id=3,base_dir=$BASE/none,$SMALL"
+	expect_log "$BASE/none"
+	[[ ! -e $BASE/none ]] || fail "the directory was made"
 	ctl_fails EINVAL "add id=0,base_dir=/no/such/place,$SMALL"
 	ctl_fails "EINVAL|ENOENT" "add id=0,base_dir=,$SMALL"
 	unharmed
@@ -226,7 +227,7 @@ test_one_log_line() {
 	says "$SMALL,max_open_zones=16" max_open_zones '\b16\b' '\b15\b'
 	says "$SMALL,max_active_zones=16" max_active_zones '\b16\b' '\b15\b'
 	says "$SMALL,max_active_zones=3,max_open_zones=4" max_open_zones '\b4\b' '\b3\b' max_active_zones
-	says capacity_mb=8,zone_size_mb=1 conv_zones '\b8\b'
+	says capacity_mb=8,zone_size_mb=1,conv_zones=8 conv_zones '\b8\b' '\b7\b'
 	says capacity_mb=4294967295,zone_size_mb=1,conv_zones=1 'capacity_mb|zones'
 	unharmed
 	line() { # errno command patterns...
@@ -241,7 +242,7 @@ test_one_log_line() {
 	line EINVAL "remove" id
 	line EINVAL "remove id=0,conv_zones=1" conv_zones
 	line ENODEV "remove id=17" 17
-	line EINVAL "add id=3,base_dir=$BASE,$SMALL" "zloop3|id=3" "$BASE/3"
+	line EINVAL "add id=3,base_dir=$BASE/none,$SMALL" "zloop3|id=3" "$BASE/none"
 	line ENOMEM "$(printf '%*s' 5000 '' | tr ' ' x)" '4096|page'
 	ctl "add id=0,base_dir=$BASE,$SMALL"
 	line EEXIST "add id=0,base_dir=$BASE,$SMALL" 'zloop0|id=0'

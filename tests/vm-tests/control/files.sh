@@ -150,12 +150,15 @@ test_changed_geometry() {
 	refused EINVAL capacity_mb=32,zone_size_mb=1,zone_capacity_mb=1,conv_zones=3 zone_size_mb
 	refused EINVAL capacity_mb=32,zone_size_mb=2,zone_capacity_mb=2,conv_zones=3 zone_capacity_mb
 	expect_one_line
-	refused EINVAL capacity_mb=32,zone_size_mb=2,conv_zones=3 zone_capacity_mb
+	refused EINVAL zone_capacity=1025K zone_capacity '\b1M\b'
 	refused EINVAL capacity_mb=32,zone_size_mb=2,zone_capacity_mb=1,conv_zones=2 conv_zones '\b2\b' '\b3\b'
 	expect_one_line
 	refused EINVAL capacity_mb=32,zone_size_mb=2,zone_capacity_mb=1,conv_zones=4 conv_zones
 	refused EINVAL capacity_mb=32,zone_size_mb=2,zone_capacity_mb=1,conv_zones=0 conv_zones
-	refused EINVAL capacity_mb=32,zone_size_mb=2,zone_capacity_mb=1 conv_zones
+	refused EINVAL conv_zones=0-3 conv_zones '\b3\b'
+	refused EINVAL conv_zones=1-3 conv_zones
+	refused EINVAL zone_size=4M zone_size '\b2M\b'
+	refused EINVAL max_open_zones=14 max_open_zones '\b13\b'
 	works
 }
 

@@ -170,7 +170,7 @@ test_directory_behind_a_link() {
 	remove_dev
 	rm "$BASE/0"
 	ln -s "$SCRATCH/nowhere" "$BASE/0"
-	ctl_fails "EINVAL" "add id=0,base_dir=$BASE,$GEOMETRY"
+	ctl_fails "EINVAL|EEXIST" "add id=0,base_dir=$BASE,$GEOMETRY"
 	[[ ! -e $SCRATCH/nowhere ]] || fail "a directory was made"
 }
 

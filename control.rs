@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/zloop-control`: adding and removing devices, and what is done to them meanwhile.
+//! `/dev/zloop-control`: adding and removing devices, gently or not, and what is done to them
+//! meanwhile.
 //!
 //! The registry knows which device numbers are in use. A number is taken before a device is made
 //! and given up after it has been removed; in between the registry is not locked, since both can
@@ -54,6 +55,7 @@ use crate::{
         IoMode,
         SYNTAX, //
     },
+    power_failure::Loss,
     refuse,
     size::Quantity,
     status::{
@@ -168,6 +170,7 @@ impl Registry {
             Ok(Command::Remove { id }) => self.remove(id),
             Ok(Command::Inject { id, injection }) => self.inject(id, &injection),
             Ok(Command::Declare { id, declaration }) => self.declare(id, &declaration),
+            Ok(Command::PowerFail { id, loss }) => self.power_fail(id, loss),
             Err(err) => {
                 let errno = match err.errno() {
                     Errno::Inval => EINVAL,
@@ -314,6 +317,29 @@ impl Registry {
         pr_info!("zloop{id}: removed\n");
         self.give_up_id(id);
         Ok(())
+    }
+
+    /// Removes a device whoever has it open or mounted, with the loss of what was not flushed.
+    fn power_fail(&self, id: u32, loss: Loss) -> Result {
+        let live = self.take_device(id, State::Removing);
+        let Live {
+            disk,
+            status,
+            device,
+        } = live.map_err(|(why, errno)| {
+            refuse!(id, "can't be powered off: {why}");
+            errno
+        })?;
+        let suspended = device.common().faults().suspend();
+        disk.fail();
+        drop(suspended);
+        drop(status);
+        let lost = device.lose(loss);
+        device.close();
+        drop(device);
+        pr_info!("zloop{id}: power failed\n");
+        self.give_up_id(id);
+        lost
     }
 
     /// Takes a device out of the registry, where its number is in `state` from then on. If it

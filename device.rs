@@ -60,6 +60,7 @@ use crate::{
         Rotation,
         WriteCache, //
     },
+    power_failure::Loss,
     refuse, report,
     sequential::Snapshot,
     zone::{
@@ -486,18 +487,10 @@ impl Device {
     /// The device that is made of these files next takes them for durable, and a flush of it syncs
     /// only what it has changed itself.
     pub(crate) fn close(&self) {
-        for (number, zone) in self.zones.touched() {
-            if let (WriteCache::DiscardUnflushed, Zone::Sequential(zone)) = (self.write_cache, zone)
-            {
-                if let Err(err) = zone.discard_unflushed() {
-                    report!(
-                        self.common,
-                        "zone {number}: can't discard what was not flushed: {err:?}"
-                    );
-                }
-            }
+        if let WriteCache::DiscardUnflushed = self.write_cache {
+            // Each failure has its message, and there is nobody to return one to.
+            let _ = self.lose(Loss::All);
         }
-        // Each failure has its message, and there is nobody to return one to.
         let _ = self.flush();
         for (_, zone) in self.zones.touched() {
             if let Zone::Sequential(zone) = zone {
@@ -507,6 +500,28 @@ impl Device {
             zone.close();
         }
         self.common.files().close();
+    }
+
+    /// Loses what was not flushed, or a part of it, after the disk was removed; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// The last one: all zones are tried, and each failure has its message.
+    pub(crate) fn lose(&self, loss: Loss) -> Result {
+        let mut result = Ok(());
+        for (number, zone) in self.zones.touched() {
+            let Zone::Sequential(zone) = zone else {
+                continue;
+            };
+            if let Err(err) = zone.lose(loss) {
+                report!(
+                    self.common,
+                    "zone {number}: can't lose what was not flushed: {err:?}"
+                );
+                result = Err(err);
+            }
+        }
+        result
     }
 
     fn report_zone(&self, number: u32, queue: &Queue) -> ReportedZone {

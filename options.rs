@@ -8,6 +8,7 @@
 //! ```text
 //! add id=0,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63
 //! remove id=0
+//! powerfail id=0,seed=1
 //! ```
 //!
 //! Not the C driver's are those that declare zones to have failed, or to be good again:
@@ -73,6 +74,7 @@ use crate::{
         Mismatch,
         Shape, //
     },
+    power_failure::Loss,
     size::{
         factor_of,
         Allowed,
@@ -149,6 +151,8 @@ pub(crate) enum Command<'a> {
     Declare { id: u32, declaration: Declaration },
     /// Inject faults into the device with this `id`.
     Inject { id: u32, injection: Injection },
+    /// Remove the device with this `id` as a power failure would.
+    PowerFail { id: u32, loss: Loss },
 }
 
 /// What `add` asks for, defaults filled in. Paths are parts of the command's text.
@@ -394,6 +398,10 @@ impl<'a> Command<'a> {
                 let id = Draft::read(options, Scope::Remove)?.device(Scope::Remove)?;
                 Ok(Self::Remove { id })
             }
+            b"powerfail" => {
+                let (id, loss) = Draft::read(options, Scope::PowerFail)?.power_fail()?;
+                Ok(Self::PowerFail { id, loss })
+            }
             b"inject" => {
                 let draft = Draft::read(options, Scope::Inject)?;
                 Ok(Self::Inject {
@@ -562,6 +570,8 @@ enum Group {
     Files,
     /// How the device works until it is removed.
     Manner,
+    /// What a power failure takes.
+    PowerFailure,
 }
 
 /// Where options stand.
@@ -571,6 +581,8 @@ pub(crate) enum Scope {
     Add,
     /// In a `remove` command.
     Remove,
+    /// In a `powerfail` command.
+    PowerFail,
     /// In the record beside the zone files.
     Record,
     /// In a command that declares zones to have failed so, or to be good.
@@ -585,11 +597,15 @@ impl Scope {
     /// Whether `option` can be used here.
     fn takes(self, option: &Opt) -> bool {
         match self {
-            Self::Add => !matches!(option.group, Group::Zones | Group::Faults),
+            Self::Add => !matches!(
+                option.group,
+                Group::Zones | Group::Faults | Group::PowerFailure
+            ),
             Self::Inject => matches!(option.group, Group::Identity | Group::Faults),
             Self::Declare(_) => matches!(option.group, Group::Identity | Group::Zones),
             Self::RecordedDeclaration(_) => matches!(option.group, Group::Zones),
             Self::Remove => matches!(option.group, Group::Identity),
+            Self::PowerFail => matches!(option.group, Group::Identity | Group::PowerFailure),
             Self::Record => matches!(option.group, Group::Geometry | Group::Files),
         }
     }
@@ -600,6 +616,7 @@ impl fmt::Display for Scope {
         f.write_str(match self {
             Self::Add => "add",
             Self::Remove => "remove",
+            Self::PowerFail => "powerfail",
             Self::Record => "the record of the geometry",
             Self::Inject => "inject",
             Self::Declare(failure) | Self::RecordedDeclaration(failure) => {
@@ -661,7 +678,7 @@ const fn sectors(max: u64) -> SizeRange {
 }
 
 /// All options: those of the C driver in the order of [`SYNTAX`], then our own.
-pub(crate) static OPTIONS: [Opt; 22] = [
+pub(crate) static OPTIONS: [Opt; 23] = [
     Opt {
         name: ID,
         meaning: "the number of the device",
@@ -763,6 +780,12 @@ pub(crate) static OPTIONS: [Opt; 22] = [
         meaning: "make the files of sequential zones when they are first written",
         group: Group::Files,
         value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
+    },
+    Opt {
+        name: "seed",
+        meaning: "lose a part of the unflushed data that follows from this number",
+        group: Group::PowerFailure,
+        value: Value::Number(ANY, |draft, seed| draft.loss = Loss::Part(seed)),
     },
     Opt {
         name: WRITE_FAULT,
@@ -997,6 +1020,7 @@ struct Draft<'a> {
     creation: FileCreation,
     write_fault: Option<Failure>,
     rotation: Rotation,
+    loss: Loss,
 }
 
 impl<'a> Draft<'a> {
@@ -1019,6 +1043,7 @@ impl<'a> Draft<'a> {
             creation: FileCreation::AtAdd,
             write_fault: None,
             rotation: Rotation::NonRotational,
+            loss: Loss::All,
         };
         let spaces = up_to(list, |byte| !is_space(byte)).len();
         let list = list.get(spaces..).unwrap_or_default();
@@ -1107,6 +1132,11 @@ impl<'a> Draft<'a> {
             write_fault: self.write_fault,
             rotation: self.rotation,
         })
+    }
+
+    /// What the options mean to `powerfail`.
+    fn power_fail(self) -> Result<(u32, Loss), Error<'a>> {
+        Ok((self.device(Scope::PowerFail)?, self.loss))
     }
 
     /// The device that is meant, which must be there.
@@ -1233,7 +1263,11 @@ impl fmt::Display for Error<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownCommand(name) => {
-                write!(f, "unknown command {}: must be add, remove, ", Quoted(name))?;
+                write!(
+                    f,
+                    "unknown command {}: must be add, remove, powerfail, ",
+                    Quoted(name)
+                )?;
                 f.write_str("zone_readonly, zone_offline, zone_good or inject")
             }
             Self::UnknownOption { name, scope } => {
@@ -1622,36 +1656,75 @@ mod tests {
     fn commands() {
         assert!(invalid(
             "",
-            "unknown command \"\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "\n",
-            "unknown command \"\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             " add",
-            "unknown command \"\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "ad",
-            "unknown command \"ad\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"ad\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "Add",
-            "unknown command \"Add\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"Add\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "addid=0",
-            "unknown command \"addid=0\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"addid=0\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "removeid=0\n",
-            "unknown command \"removeid=0\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"removeid=0\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
         assert!(invalid(
             "list\n",
-            "unknown command \"list\": must be add, remove, zone_readonly, zone_offline, zone_good or inject"
+            "unknown command \"list\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
         ));
+    }
+
+    #[test]
+    fn power_failure() {
+        let fails = |text: &str, id, loss| {
+            Command::parse(text.as_bytes())
+                .is_ok_and(|command| command == Command::PowerFail { id, loss })
+        };
+        assert!(fails("powerfail id=0", 0, Loss::All));
+        assert!(fails("powerfail id=3,seed=0\n", 3, Loss::Part(0)));
+        assert!(fails(
+            "powerfail seed=4294967295,id=3",
+            3,
+            Loss::Part(u32::MAX)
+        ));
+        assert!(invalid("powerfail", "id: missing, powerfail needs it"));
+        assert!(invalid(
+            "powerfail seed=1",
+            "id: missing, powerfail needs it"
+        ));
+        assert!(invalid(
+            "powerfail id=0,seed",
+            "seed: has no value, must be from 0 to 4294967295"
+        ));
+        assert!(invalid(
+            "powerfail id=0,seed=-1",
+            "seed=\"-1\": not a number, must be from 0 to 4294967295 \
+             (lose a part of the unflushed data that follows from this number)",
+        ));
+        assert!(invalid(
+            "powerfail id=0,buffered_io",
+            "buffered_io: not an option here, powerfail takes id, seed",
+        ));
+        assert!(invalid(
+            "remove id=0,seed=1",
+            "seed: not an option here, remove takes id",
+        ));
+        let error = Command::parse(b"powerfail id=-1").err();
+        assert!(error.is_some_and(|error| error.errno() == Errno::NoDev));
     }
 
     #[test]
@@ -2246,17 +2319,17 @@ mod tests {
     fn messages_are_one_printable_line() {
         assert!(invalid(
             "\x1b[2J\u{e9}\"\\",
-            "unknown command \"\\x1b[2J\\xc3\\xa9\\\"\\\\\": must be add, remove, zone_readonly, zone_offline, zone_good or inject",
+            "unknown command \"\\x1b[2J\\xc3\\xa9\\\"\\\\\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject",
         ));
         assert!(invalid(
             "0123456789012345678901234567890123456789012345678",
             "unknown command \"012345678901234567890123456789012345678901234567\"...: \
-             must be add, remove, zone_readonly, zone_offline, zone_good or inject",
+             must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject",
         ));
         assert!(invalid(
             "012345678901234567890123456789012345678901234567",
             "unknown command \"012345678901234567890123456789012345678901234567\": \
-             must be add, remove, zone_readonly, zone_offline, zone_good or inject",
+             must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject",
         ));
     }
 
@@ -2608,6 +2681,10 @@ mod tests {
                 text = rest;
                 &[b"id"]
             }
+            [b'p', b'o', b'w', b'e', b'r', b'f', b'a', b'i', b'l', rest @ ..] => {
+                text = rest;
+                &[b"id", b"seed"]
+            }
             _ => return false,
         };
         let separated = matches!(text.first(), None | Some(b' ' | b',' | b'\t'..=b'\r'));
@@ -2626,6 +2703,7 @@ mod tests {
         const PIECES: &[&[u8]] = &[
             b"add",
             b"remove",
+            b"powerfail",
             b" ",
             b" ",
             b",",
@@ -2657,6 +2735,7 @@ mod tests {
             b"discard_write_cache",
             b"max_open_zones=",
             b"lazy_files",
+            b"seed=",
             b"capacity",
             b"_mb",
             b"\0",
@@ -2669,7 +2748,7 @@ mod tests {
             let mut text = [0_u8; 128];
             let mut len = 0;
             // Most texts begin as a command, or nearly all would end there.
-            let begin = random.pick(&[b"add ", b"add ", b"remove ", b""]);
+            let begin = random.pick(&[b"add ", b"add ", b"remove ", b"powerfail ", b""]);
             for nr in 0..=random.below(10) {
                 let piece = if nr == 0 { begin } else { random.pick(PIECES) };
                 let end = len + piece.len();

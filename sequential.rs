@@ -50,7 +50,10 @@ use crate::{
             Status,
         },
         fmt::Shown,
-        fs::FileExt,
+        fs::{
+            FileExt,
+            FileSize, //
+        },
         task::BlockIoScope, //
     },
     mailbox::{
@@ -61,6 +64,7 @@ use crate::{
         Mailbox,
         Medium, //
     },
+    power_failure::Loss,
     report,
     zone::{
         Condition,
@@ -940,15 +944,23 @@ impl SequentialZone {
         Ok(())
     }
 
-    /// Forgets what was written and not flushed, as a drive does that loses its power; may sleep.
-    /// Nothing may be under way.
-    pub(crate) fn discard_unflushed(&self) -> Result {
+    /// Loses what was written and not flushed, or a part of it; may sleep. Nothing may be under way.
+    pub(crate) fn lose(&self, loss: Loss) -> Result {
         let Some(file) = self.used_file()? else {
             return Ok(());
         };
+        let block = FileSize::from(self.common.block_size());
         let flushed = self.state.lock().flushed << SECTOR_SHIFT;
-        if file.size()? > flushed {
-            file.truncate(flushed)?;
+        let size = file.size()?;
+        // There is nothing to lose in a zone that was reset: that was durable at once.
+        let Some(unflushed) = size.checked_sub(flushed) else {
+            return Ok(());
+        };
+        let blocks = unflushed.checked_div(block).unwrap_or(0);
+        let left = loss.left(self.number, blocks).saturating_mul(block);
+        let end = flushed.saturating_add(left);
+        if size > end {
+            file.truncate(end)?;
             file.sync()?;
         }
         Ok(())

@@ -31,9 +31,9 @@
 //!
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
-//! `options.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`, `declaration.rs` and
-//! `fault.rs` are the rules: they know no kernel type and are tested on their own. `kernel_ext/` holds
-//! what the kernel crate lacks, and all `unsafe`.
+//! `options.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`, `declaration.rs`,
+//! `fault.rs` and `power_failure.rs` are the rules: they know no kernel type and are tested on their
+//! own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
 //!
@@ -78,6 +78,8 @@ mod mailbox;
 mod message;
 #[deny(unsafe_code)]
 mod options;
+#[deny(unsafe_code)]
+mod power_failure;
 #[deny(unsafe_code)]
 mod sequential;
 #[deny(unsafe_code)]

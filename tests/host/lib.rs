@@ -14,6 +14,8 @@ mod fault;
 mod geometry;
 #[path = "../../options.rs"]
 mod options;
+#[path = "../../power_failure.rs"]
+mod power_failure;
 #[path = "../../size.rs"]
 mod size;
 #[path = "../../zone.rs"]

@@ -43,7 +43,13 @@ use kernel::{
     prelude::*,
     static_lock_class,
     str::NullTerminatedFormatter,
-    sync::Arc,
+    sync::{
+        atomic::{
+            AtomicFlag,
+            Relaxed, //
+        },
+        Arc, //
+    },
     types::ForeignOwnable,
     workqueue::Queue, //
 };
@@ -98,6 +104,8 @@ pub(super) struct Private<T: Operations> {
     /// Its work may use the rest.
     work_queue: OwnedQueue,
     queue_data: ForeignData<T>,
+    /// Whether the disk has been taken away by [`Disk::fail`].
+    failed: AtomicFlag,
     _tag_set: Arc<TagSet<T>>,
     /// The code that gives back the other two is the module's.
     _module: ModuleRef,
@@ -112,6 +120,11 @@ impl<T: Operations> Private<T> {
     pub(super) unsafe fn of<'a>(disk: *mut bindings::gendisk) -> &'a Self {
         // SAFETY: `UnaddedDisk::new` has put it there; it stays while the disk does.
         unsafe { KBox::<Self>::borrow((*disk).private_data) }
+    }
+
+    /// Whether the disk has been taken away by [`Disk::fail`].
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
     }
 
     /// The workqueue of the disk.
@@ -195,6 +208,7 @@ impl<T: Operations> UnaddedDisk<T> {
         let private = Private {
             work_queue,
             queue_data,
+            failed: AtomicFlag::new(false),
             _tag_set: tag_set,
             _module: ModuleRef::get(this_module::<crate::LocalModule>()),
         };
@@ -322,6 +336,18 @@ impl<T: Operations> Disk<T> {
         // SAFETY: It was frozen above.
         unsafe { bindings::blk_mq_unfreeze_queue_non_owner(queue) };
         to_result(ret)
+    }
+
+    /// Takes the disk away at once, as if it had no power any more: whoever has it mounted or open
+    /// finds it dead. Nothing is written back, requests fail that are queued from now on, and those
+    /// under way end with an error, whatever becomes of them. Waits for their end.
+    pub(crate) fn fail(self) {
+        // SAFETY: By the type invariant.
+        unsafe { Private::<T>::of(self.0.as_ptr()) }
+            .failed
+            .store(true, Relaxed);
+        // SAFETY: By the type invariant.
+        unsafe { bindings::blk_mark_disk_dead(self.0.as_ptr()) };
     }
 
     fn part0(&self) -> *mut bindings::block_device {

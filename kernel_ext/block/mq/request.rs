@@ -357,7 +357,7 @@ pub(super) unsafe fn end_if_lost<T: Operations>(rq: NonNull<bindings::request>) 
     }
     lost.store(false, Relaxed);
     // SAFETY: Whoever lost the end has given up the request.
-    unsafe { end(rq, Status::TIMEOUT) };
+    unsafe { end::<T>(rq, Status::TIMEOUT) };
     true
 }
 
@@ -375,7 +375,7 @@ unsafe fn end_or_lose<T: Operations>(rq: NonNull<bindings::request>, status: Sta
         lost.store(true, Release);
     } else {
         // SAFETY: By the safety requirement.
-        unsafe { end(rq, status) };
+        unsafe { end::<T>(rq, status) };
     }
 }
 
@@ -403,9 +403,17 @@ unsafe fn should_fake_timeout(q: *mut bindings::request_queue) -> bool {
 ///
 /// # Safety
 ///
-/// The request must be the caller's to end, and not be used any more.
-unsafe fn end(rq: NonNull<bindings::request>, status: Status) {
+/// The request must be one of a tag set of `T`, the caller's to end, and not be used any more.
+unsafe fn end<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
     let rq = rq.as_ptr();
+    // SAFETY: The disk of a request is valid while the request is; `UnaddedDisk::new` has set its
+    // private data.
+    let failed = unsafe { Private::<T>::of((*(*rq).q).disk) }.has_failed();
+    // From a disk that is dead nothing good is heard.
+    let status = match status {
+        Status::OK if failed => Status::IOERR,
+        status => status,
+    };
     // SAFETY: By the safety requirement. Each turn ends all data, or one bio that has none.
     unsafe {
         while bindings::blk_update_request(rq, status.into_raw(), (*rq).__data_len) {}

@@ -10,6 +10,7 @@
 pub(crate) mod block;
 pub(crate) mod compat;
 pub(crate) mod cred;
+pub(crate) mod debugfs;
 pub(crate) mod fmt;
 pub(crate) mod fs;
 pub(crate) mod miscdevice;

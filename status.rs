@@ -26,6 +26,11 @@
 
 use crate::{
     device::Device,
+    kernel_ext::debugfs::{
+        Directory,
+        SharedDirectory,
+        Show, //
+    },
     zone::Condition,
     zones::{
         Entry,
@@ -33,22 +38,14 @@ use crate::{
     },
 };
 use core::fmt;
-use kernel::{
-    debugfs::{
-        Dir,
-        Scope, //
-    },
-    prelude::*,
-    str::CString,
-    sync::Arc,
-};
+use kernel::{prelude::*, str::CString, sync::Arc};
 
 /// The directory of all devices in debugfs.
-pub(crate) struct StatusRoot(Dir);
+pub(crate) struct StatusRoot(Directory);
 
 impl StatusRoot {
     pub(crate) fn new() -> Self {
-        Self(Dir::new(c"zloop"))
+        Self(Directory::new(c"zloop", None))
     }
 
     /// Shows a device until what is returned is dropped.
@@ -58,20 +55,35 @@ impl StatusRoot {
     /// ENOMEM. If debugfs can't show it, that is no error.
     pub(crate) fn show(&self, device: Arc<Device>) -> Result<DeviceStatus> {
         let name = CString::try_from_fmt(fmt!("zloop{}", device.common().id()))?;
-        KBox::pin_init(
-            self.0.scope(Ok::<_, Error>(device), &name, |device, dir| {
-                dir.read_callback_file(c"counters", device, &|device, f| write_counters(device, f));
-                dir.read_callback_file(c"zones", device, &|device, f| write_zones(device, f));
-            }),
-            GFP_KERNEL,
-        )
+        let directory = SharedDirectory::new(&name, &self.0, device);
+        directory.file::<CountersFile>(c"counters");
+        directory.file::<ZonesFile>(c"zones");
+        Ok(directory)
     }
 }
 
 /// The directory of a device in debugfs.
-pub(crate) type DeviceStatus = Pin<KBox<Scope<Arc<Device>>>>;
+pub(crate) type DeviceStatus = SharedDirectory<Device>;
 
-fn write_counters(device: &Arc<Device>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// The file `counters`.
+struct CountersFile;
+
+impl Show<Device> for CountersFile {
+    fn show(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_counters(device, f)
+    }
+}
+
+/// The file `zones`.
+struct ZonesFile;
+
+impl Show<Device> for ZonesFile {
+    fn show(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_zones(device, f)
+    }
+}
+
+fn write_counters(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let common = device.common();
     fmt::Display::fmt(common.counters(), f)?;
     let (usage, open, active) = {
@@ -155,7 +167,7 @@ fn shape_of(device: &Device, number: u32) -> Option<Shape> {
     })
 }
 
-fn write_zones(device: &Arc<Device>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn write_zones(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut run: Option<(u32, u32, Shape)> = None;
     for number in 0..device.common().geometry().nr_zones() {
         let Some(shape) = shape_of(device, number) else {

@@ -199,3 +199,18 @@ test_readers_meet_removals() {
 	wait $pid || true
 	[[ -z $(ls -A $DEBUG) ]] || fail "left: $(ls -A $DEBUG)"
 }
+
+# A file that is open outlives its device, and keeps the module.
+# C driver fails: there is nothing to read
+test_open_file_keeps_the_module() {
+	local file
+	add_dev capacity_mb=16,zone_size_mb=1
+	exec {file}<$DEBUG/zloop0/counters
+	remove_dev
+	refuse cat <&$file
+	refuse rmmod zloop
+	exec {file}<&-
+	# The last close may still be on its way.
+	timeout 10 sh -c 'until rmmod zloop; do sleep 0.1; done'
+	insmod "$ZLOOP_KO"
+}

@@ -12,10 +12,7 @@
 
 use crate::{
     device::Zloop,
-    fault::{
-        Kind,
-        Spoiled, //
-    },
+    fault::Kind,
     kernel_ext::{
         block::{
             mq::{
@@ -164,11 +161,9 @@ fn transfer_with_faults(request: Request<Zloop>, direction: Direction) {
         }
         Direction::Write => {
             faults.delay(Kind::Write, request.bytes().into());
-            let block = u64::from(device.common().block_size() >> SECTOR_SHIFT);
-            match faults.spoils_write(sector, sectors, block) {
-                None => None,
-                Some(Spoiled { sectors: 0 }) => return file_io_done(request.into(), Err(EIO)),
-                Some(Spoiled { sectors }) => Some(sectors << SECTOR_SHIFT),
+            match faults.limit_write(sector, sectors, device.common().block_sectors()) {
+                Ok(limit) => limit,
+                Err(err) => return file_io_done(request.into(), Err(err)),
             }
         }
     };
@@ -194,12 +189,7 @@ fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option
             {
                 return too_short(request, "write");
             }
-            match limit {
-                None => RequestList::from(request).submit(file, position, direction),
-                Some(bytes) => {
-                    RequestList::from(request).submit_part(file, position, direction, bytes);
-                }
-            }
+            RequestList::from(request).submit(file, position, direction, limit);
         }
         Err(err) => file_io_done(request.into(), Err(err)),
     }

@@ -205,6 +205,11 @@ impl Common {
         self.alignment.block_size
     }
 
+    /// The unit of I/O in sectors.
+    pub(crate) fn block_sectors(&self) -> u64 {
+        u64::from(self.alignment.block_size >> SECTOR_SHIFT)
+    }
+
     pub(crate) fn messages(&self) -> &MessageLimit {
         &self.messages
     }

@@ -17,6 +17,7 @@ use crate::fault::{
     ZoneCommand, //
 };
 use kernel::{
+    block::SECTOR_SHIFT,
     new_spinlock,
     prelude::*,
     sync::{
@@ -138,11 +139,21 @@ impl FaultInjection {
             .unwrap_or(false)
     }
 
-    /// Whether a write of `sectors` of the device from `first` on fails, in blocks of `block`
-    /// sectors.
-    pub(crate) fn spoils_write(&self, first: u64, sectors: u64, block: u64) -> Option<Spoiled> {
-        self.ask(|faults| faults.spoils_write(range(first, sectors)?, block))
-            .flatten()
+    /// How much is written of `sectors` of the device from `first` on, in blocks of `block`
+    /// sectors, before that fails: so many bytes, or all if it does not.
+    ///
+    /// # Errors
+    ///
+    /// EIO if it is nothing.
+    pub(crate) fn limit_write(&self, first: u64, sectors: u64, block: u64) -> Result<Option<u64>> {
+        let spoiled = self
+            .ask(|faults| faults.spoils_write(range(first, sectors)?, block))
+            .flatten();
+        match spoiled {
+            None => Ok(None),
+            Some(Spoiled { sectors: 0 }) => Err(EIO),
+            Some(Spoiled { sectors }) => Ok(Some(sectors << SECTOR_SHIFT)),
+        }
     }
 
     /// Whether a write of `sectors` of the device from `first` on would fail.

@@ -35,7 +35,6 @@ use crate::{
     },
     fault::{
         Kind,
-        Spoiled,
         ZoneCommand, //
     },
     kernel_ext::{
@@ -528,13 +527,10 @@ impl SequentialZone {
 
     /// Submits a write that has begun; may sleep.
     fn submit(&self, requests: RequestList<Zloop>, extent: Extent) {
-        let limit = match self.spoil(requests.len(), extent) {
-            None => None,
+        let limit = match self.limit(requests.len(), extent) {
+            Ok(limit) => limit,
             // As if it had been submitted and failed.
-            Some(Spoiled { sectors: 0 }) => {
-                return <Zloop as FileIoOperations>::file_io_done(requests, Err(EIO));
-            }
-            Some(Spoiled { sectors }) => Some(sectors << SECTOR_SHIFT),
+            Err(err) => return <Zloop as FileIoOperations>::file_io_done(requests, Err(err)),
         };
         let file = self.file().and_then(|file| {
             if requests.is_fua() {
@@ -551,33 +547,32 @@ impl SequentialZone {
             Ok(file) => {
                 self.allocate_ahead(&file, extent, &requests);
                 let position = extent.start << SECTOR_SHIFT;
-                match limit {
-                    None => requests.submit(file, position, Direction::Write),
-                    Some(bytes) => requests.submit_part(file, position, Direction::Write, bytes),
-                }
+                requests.submit(file, position, Direction::Write, limit);
             }
             // As if it had been submitted and failed.
             Err(err) => <Zloop as FileIoOperations>::file_io_done(requests, Err(err)),
         }
     }
 
-    /// Has a write wait, and says whether it fails, if faults were injected that say so; may sleep.
-    fn spoil(&self, nr_requests: usize, extent: Extent) -> Option<Spoiled> {
+    /// Has a write wait, and says how many bytes of it are written if not all are, as faults that
+    /// were injected have it; may sleep.
+    fn limit(&self, nr_requests: usize, extent: Extent) -> Result<Option<u64>> {
         let faults = self.common.faults();
         if !faults.is_armed() {
-            return None;
+            return Ok(None);
         }
         let sectors = extent.end.saturating_sub(extent.start);
         faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
         let zone_start = self.common.geometry().zone_start(self.number);
         let first = zone_start.saturating_add(extent.start);
-        if nr_requests > 1 {
+        if nr_requests > 1 && faults.would_spoil_write(first, sectors) {
             // They are written one by one then, so that the right one fails.
-            let spoiled = faults.would_spoil_write(first, sectors);
-            return spoiled.then_some(Spoiled { sectors: 0 });
+            return Err(EIO);
         }
-        let block = u64::from(self.common.block_size() >> SECTOR_SHIFT);
-        faults.spoils_write(first, sectors, block)
+        if nr_requests > 1 {
+            return Ok(None);
+        }
+        faults.limit_write(first, sectors, self.common.block_sectors())
     }
 
     /// Has a command for the zone fail if faults were injected that say so.
@@ -761,7 +756,7 @@ impl SequentialZone {
         };
         let lengthened = self.file().and_then(|file| {
             // Somebody has cut the file: see `submit`.
-            if self.spoil(1, extent).is_some() || !has_all_before(&file, extent) {
+            if self.limit(1, extent)?.is_some() || !has_all_before(&file, extent) {
                 return Err(EIO);
             }
             file.truncate(extent.end << SECTOR_SHIFT)
@@ -858,7 +853,12 @@ impl SequentialZone {
             Ok(size) if size >> SECTOR_SHIFT >= self.written() => {
                 let offset = self.common.geometry().offset_in_zone(request.sector());
                 request.data().must_find(self.written());
-                RequestList::from(request).submit(file, offset << SECTOR_SHIFT, Direction::Read);
+                RequestList::from(request).submit(
+                    file,
+                    offset << SECTOR_SHIFT,
+                    Direction::Read,
+                    None,
+                );
             }
             _ => {
                 self.set_medium(Medium::Stale);

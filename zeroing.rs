@@ -121,8 +121,8 @@ fn zero_part(device: &Device, request: &Request<Zloop>, part: &Part) -> Result {
         let sectors = part.end.saturating_sub(part.start);
         let faults = device.common().faults();
         faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
-        let block = u64::from(device.common().block_size() >> SECTOR_SHIFT);
-        if faults.spoils_write(part.start, sectors, block).is_some() {
+        let block = device.common().block_sectors();
+        if faults.limit_write(part.start, sectors, block)?.is_some() {
             return Err(EIO);
         }
     }

@@ -154,25 +154,22 @@ impl<T: Operations> FileIo<T> {
 
 impl<T: FileIoOperations> RequestList<T> {
     /// Reads or writes the data of all requests, in their order, from `position` of `file` on, in
-    /// bytes.
+    /// bytes. If there is a `limit`, what is behind so many bytes is left out.
     ///
     /// Must be called in process context, within a
     /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope), and may sleep. If the operation
     /// can't even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list
     /// does nothing.
-    pub(crate) fn submit(self, file: ARef<File>, position: u64, direction: Direction) {
-        self.start(file, position, direction, Waiting::Allowed, u32::MAX);
-    }
-
-    /// Like [`Self::submit`], but leaves out what is behind the first `limit` bytes.
-    pub(crate) fn submit_part(
+    pub(crate) fn submit(
         self,
         file: ARef<File>,
         position: u64,
         direction: Direction,
-        limit: u64,
+        limit: Option<u64>,
     ) {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        // No request is as long as that.
+        let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+        let limit = limit.unwrap_or(u32::MAX);
         self.start(file, position, direction, Waiting::Allowed, limit);
     }
 

@@ -580,10 +580,7 @@ impl DeviceDirectory {
     /// Writes a record, in place of an older one if there is one.
     fn write_record(&self, name: &CStr) -> Result {
         let text = CString::try_from_fmt(fmt!("{}\n", Shown(self.record())))?;
-        match self.opened.dir().unlink(name) {
-            Err(err) if err != ENOENT => return Err(err),
-            _ => {}
-        }
+        self.opened.dir().unlink_if_there(name)?;
         let file = self.opened.dir().create_file(name, flags::O_RDWR, MODE)?;
         file.write_all_at(text.to_bytes(), 0)?;
         file.sync()

@@ -18,13 +18,7 @@ use crate::{
         Declaration, //
     },
     device::Device,
-    kernel_ext::{
-        fmt::Shown,
-        fs::{
-            Directory,
-            FileExt, //
-        },
-    },
+    kernel_ext::{fmt::Shown, fs::FileExt},
     options::recorded_declarations,
     refuse,
     zone::Failure,
@@ -168,9 +162,9 @@ impl Device {
             text.extend_from_slice(line.to_bytes(), GFP_KERNEL)?;
         }
         self.common().files().with_directory(|directory| {
-            unlink_if_there(directory, NEXT_RECORD)?;
+            directory.unlink_if_there(NEXT_RECORD)?;
             if text.is_empty() {
-                unlink_if_there(directory, RECORD)?;
+                directory.unlink_if_there(RECORD)?;
             } else {
                 let file = directory.create_file(NEXT_RECORD, flags::O_RDWR, MODE)?;
                 file.write_all_at(&text, 0)?;
@@ -203,12 +197,5 @@ impl Device {
             text.truncate(len);
             Ok(text)
         })
-    }
-}
-
-fn unlink_if_there(directory: &Directory, name: &CStr) -> Result {
-    match directory.unlink(name) {
-        Err(err) if err == ENOENT => Ok(()),
-        result => result,
     }
 }

@@ -119,10 +119,9 @@ impl OpenedDirectory {
 
     /// Removes a file, which may be missing.
     pub(crate) fn unlink_if_there(&self, name: &CStr) -> Result {
-        match self.dir.unlink(name) {
-            Err(err) if err == ENOENT => Ok(()),
-            result => result.map_err(|err| self.refuse_file(name, "can't remove it", err)),
-        }
+        self.dir
+            .unlink_if_there(name)
+            .map_err(|err| self.refuse_file(name, "can't remove it", err))
     }
 
     /// Says what can't be done with a file, and why, and returns the errno for it.

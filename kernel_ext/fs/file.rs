@@ -308,6 +308,14 @@ impl Directory {
         self.remove(name, bindings::vfs_unlink)
     }
 
+    /// Removes a file from this directory, which may be missing.
+    pub(crate) fn unlink_if_there(&self, name: &CStr) -> Result {
+        match self.unlink(name) {
+            Err(err) if err == ENOENT => Ok(()),
+            result => result,
+        }
+    }
+
     /// Removes what has this name, with `how`, a function of the VFS for that.
     fn remove(&self, name: &CStr, how: Remove) -> Result {
         let path = path(&self.0);

@@ -380,6 +380,12 @@ impl Directory {
     }
 }
 
+/// The size of a file in bytes as its inode has it now, without asking the file system.
+fn i_size(file: &File) -> bindings::loff_t {
+    // SAFETY: An open file has an inode. Its size may change meanwhile, hence a volatile read.
+    unsafe { (&raw const (*(*file.as_ptr()).f_inode).i_size).read_volatile() }
+}
+
 /// A function of the VFS that removes a child, which was looked up, from a directory, which is
 /// locked.
 type Remove = unsafe extern "C" fn(
@@ -484,9 +490,7 @@ impl FileExt for File {
     }
 
     fn is_known_to_have(&self, bytes: FileSize) -> bool {
-        // SAFETY: An open file has an inode. Its size may change meanwhile, hence a volatile read.
-        let size = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_size).read_volatile() };
-        FileSize::try_from(size).is_ok_and(|size| size >= bytes)
+        FileSize::try_from(i_size(self)).is_ok_and(|size| size >= bytes)
     }
 
     fn alignment(&self) -> Result<IoAlignment> {
@@ -551,8 +555,7 @@ impl FileExt for File {
             return true;
         }
         // There is nothing behind the end.
-        // SAFETY: The file is open, and has an inode.
-        let end = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_size).read_volatile() };
+        let end = i_size(self);
         let mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
         // SAFETY: The file is open for writing, and its file system protected from being frozen.
         let ret = unsafe { fallocate(self.as_ptr(), mode, end, MAX_BLOCK.into()) };

@@ -693,7 +693,11 @@ impl Operations for Zloop {
         for number in first..end {
             let zone = device.report_zone(number, queue);
             report.push(zone)?;
-            if device.declared(number).is_some() {
+            let has_failed = matches!(
+                zone.condition,
+                ZoneCondition::ReadOnly | ZoneCondition::Offline
+            );
+            if has_failed && device.declared(number).is_some() {
                 report.latch(&zone);
             }
         }

@@ -44,7 +44,6 @@ use crate::{
             Directory,
             FileExt,
             FileSize,
-            IoAlignment,
             OpenFile, //
         },
         workqueue::Helpers,
@@ -165,7 +164,7 @@ pub(crate) fn resolve(
 
 /// The directory of a device that is being added.
 ///
-/// The order of use is [`Self::new`], [`Self::alignment`], [`Self::zone`] for every zone, and
+/// The order of use is [`Self::new`], [`Self::first_file`], [`Self::zone`] for every zone, and
 /// [`Self::complete`]. Dropping it before that takes back what was made.
 pub(crate) struct DeviceDirectory {
     opened: OpenedDirectory,
@@ -315,23 +314,12 @@ impl DeviceDirectory {
         &self.geometry
     }
 
-    /// How I/O to the zone files must be aligned. Makes the first one if the device is new.
-    pub(crate) fn alignment(&mut self) -> Result<IoAlignment> {
-        let file = match self.progress {
-            Progress::Making { .. } => self.make_zone_file(0)?,
-            _ => self.open_zone_file(0)?,
-        };
-        file.alignment().inspect_err(|err| {
-            refuse!(
-                self.opened.id(),
-                "can't find out the block size of the zone files: {err:?}"
-            );
-        })
-    }
-
-    /// What the zone files can do, as far as a disk tells. Call it after [`Self::alignment`].
-    pub(crate) fn has_holes(&self) -> Result<bool> {
-        Ok(self.open_zone_file(0)?.has_holes())
+    /// The first zone's file, which tells what all of them can do. Makes it if the device is new.
+    pub(crate) fn first_file(&mut self) -> Result<OpenFile> {
+        match self.progress {
+            Progress::Making { .. } => self.make_zone_file(0),
+            _ => self.open_zone_file(0),
+        }
     }
 
     /// Makes the file of a zone, which must be the next one, or checks it, and returns how many

@@ -45,7 +45,10 @@ use crate::{
             Status,
         },
         fmt::Shown,
-        fs::IoAlignment,
+        fs::{
+            FileExt,
+            IoAlignment, //
+        },
         task::BlockIoScope,
         workqueue::{
             Helpers,
@@ -343,7 +346,13 @@ impl Device {
         let id = opened.id();
         let mut directory = DeviceDirectory::new(opened, options)?;
 
-        let files = directory.alignment()?;
+        let first = directory.first_file()?;
+        let files = first.alignment().inspect_err(|err| {
+            refuse!(
+                id,
+                "can't find out the block size of the zone files: {err:?}"
+            );
+        })?;
         let chosen = directory.geometry().block_size();
         let alignment = choose_block_size(chosen, options.io, files, id)?;
         directory
@@ -354,7 +363,8 @@ impl Device {
                 EINVAL
             })?;
 
-        let has_holes = directory.has_holes()?;
+        let has_holes = first.has_holes();
+        drop(first);
         let common = Common::new(options, id, alignment, &directory)?;
         let zones = Zones::new(common.clone(), |number| {
             directory.zone(number, alignment.block_size)

@@ -274,6 +274,13 @@ class Geometry:
             return range(self.zones)
         return {0} | {z for first, last in self.conv for z in range(first, last + 1)}
 
+    def shown_limits(self, o):
+        """The block layer shows a limit that is none as none, but without any it sets one for many zones."""
+        shown = {name: o[name] if o[name] < self.seq else 0 for name in (b"max_open_zones", b"max_active_zones")}
+        if not any(shown.values()) and self.seq > 128:
+            shown[b"max_open_zones"] = 128
+        return [(name.decode(), limit) for name, limit in shown.items()]
+
     def has_whole_blocks(self, block):
         return not any(n % block for n in (self.zone, self.capacity, self.zone_capacity))
 
@@ -436,8 +443,7 @@ class World:
         real = os.path.realpath(o[b"base_dir"])
         geometry = self.made[real, i][0] if (real, i) in self.made else Geometry(o)
         # A device is there as it was asked for.
-        for name, want in (("chunk_sectors", geometry.zone // 512), ("nr_zones", geometry.zones),
-                           *((name.decode(), o[name] if o[name] < geometry.seq else 0) for name in (b"max_open_zones", b"max_active_zones"))):
+        for name, want in (("chunk_sectors", geometry.zone // 512), ("nr_zones", geometry.zones), *geometry.shown_limits(o)):
             with open(queue + name, encoding="ascii") as f:
                 got = int(f.read())
             check(got == want, f"{name} is {got}, want {want}")

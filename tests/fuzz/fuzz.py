@@ -32,6 +32,10 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.environ["TESTS"] + "/vm-tests")
+sys.dont_write_bytecode = True
+from zbc import kernel_memory  # noqa: E402
+
 CONTROL = "/dev/zloop-control"
 TOP = b"/run/fuzz"
 WORLD = TOP + b"/w"
@@ -842,17 +846,6 @@ def together(r, world, control, count):
     return 0
 
 
-def memory():
-    """KiB that the kernel can't get back, with what it can got back first."""
-    for _ in range(2):
-        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
-            f.write("3")
-        time.sleep(0.3)
-    with open("/proc/meminfo", encoding="ascii") as f:
-        info = {line.split(":")[0]: int(line.split()[1]) for line in f}
-    return {k: info[k] for k in ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack")}
-
-
 def state():
     """What must be the same at the end as at the beginning."""
     with open("/proc/mounts", encoding="ascii") as f:
@@ -908,7 +901,7 @@ def fuzz(seed, count, first):
         if done >= min(count // 4, 5000) and not before:
             # All that is made once has been made.
             control.close()
-            before, reference = memory(), state()
+            before, reference = kernel_memory(), state()
             control = Control()
             start_done = done
         if time.monotonic() - last > 20:
@@ -916,7 +909,7 @@ def fuzz(seed, count, first):
             print(f"{done} of {count} writes, {accepted} accepted, {done / (last - start):.0f} a second", flush=True)
     seconds = time.monotonic() - start
     control.close()
-    after, now = memory(), state()
+    after, now = kernel_memory(), state()
     grown = {k: after[k] - before[k] for k in after}
     print(f"{done} writes, {accepted} judged and accepted, {done / seconds:.0f} a second; memory has grown by {grown} KiB")
     problems = []

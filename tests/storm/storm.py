@@ -27,7 +27,7 @@ import time
 
 sys.path.insert(0, os.environ["TESTS"] + "/vm-tests")
 sys.dont_write_bytecode = True
-from zbc import Dev  # noqa: E402
+from zbc import Dev, kernel_memory  # noqa: E402
 
 CONTROL = "/dev/zloop-control"
 TOP = "/run/storm"
@@ -107,17 +107,6 @@ def unused():
     check(not why, f"the module can't be unloaded: {why}")
     check(not os.path.exists(CONTROL), "the control device is still there")
     check(not insmod(), "the module can't be loaded again")
-
-
-def memory():
-    """KiB that nobody can get back."""
-    for _ in range(2):
-        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
-            f.write("3")
-        time.sleep(0.3)
-    with open("/proc/meminfo", encoding="ascii") as f:
-        info = {line.split(":")[0]: int(line.split()[1]) for line in f}
-    return sum(info[k] for k in ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack"))
 
 
 def available():
@@ -378,7 +367,7 @@ def storm_thousand(r, count):
     before = files = None
     for n in range(count + 10):
         if n == 10:
-            before, files = memory(), open_files()
+            before, files = sum(kernel_memory().values()), open_files()
         mount()
         i = r.choice([0, 1, n])
         os.mkdir(f"{TOP}/{i}")
@@ -399,7 +388,7 @@ def storm_thousand(r, count):
         check(not live(), f"left: {live()}")
         if n % 200 == 199:
             print(f"{n + 1} devices", flush=True)
-    grown, more = memory() - before, open_files() - files
+    grown, more = sum(kernel_memory().values()) - before, open_files() - files
     print(f"{count} devices; memory has grown by {grown} KiB, open files by {more}", flush=True)
     check(grown < 1024 + count, f"{grown} KiB leaked in {count} devices")
     check(more < 64, f"{more} files were left open")
@@ -413,9 +402,9 @@ def storm_crowd(r, count):
     """As many devices as memory has room for, or `count`; whether it is enough or not, all go away again."""
     # The first time leaves what the kernel keeps for the next time.
     crowd(r, count)
-    before, files = memory(), open_files()
+    before, files = sum(kernel_memory().values()), open_files()
     crowd(r, count)
-    grown, more = memory() - before, open_files() - files
+    grown, more = sum(kernel_memory().values()) - before, open_files() - files
     print(f"memory has grown by {grown} KiB, open files by {more}", flush=True)
     check(grown < 4096, f"{grown} KiB leaked")
     check(more < 64, f"{more} files were left open")

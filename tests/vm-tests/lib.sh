@@ -190,6 +190,16 @@ ctl_fails() { # wanted command...
 	check_errno "$want" "$out"
 }
 
+# Such a command, with one line in the log, which matches every given pattern.
+ctl_refused() { # errno command patterns...
+	local want=$1 command=$2
+	shift 2
+	mark_log
+	ctl_fails "$want" "$command"
+	expect_log "$@"
+	expect_one_line
+}
+
 # Add device 0, or the one given with -i. Sets ID, DEV and DIR. The device goes
 # away at the end of the test.
 add_dev() { # [-i ID] [-b BASE_DIR] options
@@ -241,6 +251,21 @@ py() {
 	python3 -c "from zbc import *
 args = sys.argv[1:]
 $code" "$@"
+}
+
+# Such code for a device of zones of 2 MiB with a capacity of 1 MiB: d, its Dev;
+# directory; CAP and LEN, capacity and length in sectors; conds(zones...). $1 is
+# Python that comes before it.
+py_dev() {
+	local code
+	code=$(cat)
+	py "$DEV" "$DIR" <<-PY
+	d, directory, CAP, LEN = Dev(args[0]), args[1], MIB, 2 * MIB
+	def conds(*zones):
+	    return " ".join(d.zone(n).cond for n in zones)
+	${1-}
+	$code
+	PY
 }
 
 # The zones as `blkzone` sees them, one line each: number, type, condition, write

@@ -230,21 +230,13 @@ test_one_log_line() {
 	says capacity_mb=8,zone_size_mb=1,conv_zones=8 conv_zones '\b8\b' '\b7\b'
 	says capacity_mb=4294967295,zone_size_mb=1,conv_zones=1 'capacity_mb|zones'
 	unharmed
-	line() { # errno command patterns...
-		local want=$1 command=$2
-		shift 2
-		mark_log
-		ctl_fails "$want" "$command"
-		expect_log "$@"
-		expect_one_line
-	}
-	line EINVAL "frobnicate id=0" frobnicate add remove
-	line EINVAL "remove" id
-	line EINVAL "remove id=0,conv_zones=1" conv_zones
-	line ENODEV "remove id=17" 17
-	line EINVAL "add id=3,base_dir=$BASE/none,$SMALL" "zloop3|id=3" "$BASE/none"
-	line ENOMEM "$(printf '%*s' 5000 '' | tr ' ' x)" '4096|page'
+	ctl_refused EINVAL "frobnicate id=0" frobnicate add remove
+	ctl_refused EINVAL "remove" id
+	ctl_refused EINVAL "remove id=0,conv_zones=1" conv_zones
+	ctl_refused ENODEV "remove id=17" 17
+	ctl_refused EINVAL "add id=3,base_dir=$BASE/none,$SMALL" "zloop3|id=3" "$BASE/none"
+	ctl_refused ENOMEM "$(printf '%*s' 5000 '' | tr ' ' x)" '4096|page'
 	ctl "add id=0,base_dir=$BASE,$SMALL"
-	line EEXIST "add id=0,base_dir=$BASE,$SMALL" 'zloop0|id=0'
+	ctl_refused EEXIST "add id=0,base_dir=$BASE,$SMALL" 'zloop0|id=0'
 	ctl "remove id=0"
 }

@@ -15,24 +15,22 @@ setup() { # options
 # Python with: declare(what, zones), conds(zones...) after a look at each kind of
 # report, which must say the same.
 declared() {
-	local code
-	code=$(cat)
-	py "$DEV" "$DIR" <<-PY
-	d, directory, CAP, LEN = Dev(args[0]), args[1], MIB, 2 * MIB
-	def declare(what, zones):
-	    control(f"zone_{what} id=0,zones={zones}")
-	def collapsed(zone):
-	    # Of a zone in which nothing is written the block layer doesn't know whether it is open.
-	    cond = "E" if zone.wp == 0 else "ACTIVE" if zone.cond in ("IO", "EO", "C") else zone.cond
-	    # What is remembered of a full zone has no write pointer, or that at its end.
-	    return zone.start, cond, None if cond == "F" else zone.wp, zone.cap
-	def conds(*zones):
-	    cached, zoned = d.cached(), d.zones()
-	    for what, those in ("before", cached), ("after", d.cached()):
-	        eq([collapsed(z) for z in those], [collapsed(z) for z in zoned], f"a cached report {what} another one")
-	    return " ".join(zoned[n].cond for n in zones)
-	$code
-	PY
+	py_dev "$(
+		cat <<-'PY'
+		def declare(what, zones):
+		    control(f"zone_{what} id=0,zones={zones}")
+		def collapsed(zone):
+		    # Of a zone in which nothing is written the block layer doesn't know whether it is open.
+		    cond = "E" if zone.wp == 0 else "ACTIVE" if zone.cond in ("IO", "EO", "C") else zone.cond
+		    # What is remembered of a full zone has no write pointer, or that at its end.
+		    return zone.start, cond, None if cond == "F" else zone.wp, zone.cap
+		def conds(*zones):
+		    cached, zoned = d.cached(), d.zones()
+		    for what, those in ("before", cached), ("after", d.cached()):
+		        eq([collapsed(z) for z in those], [collapsed(z) for z in zoned], f"a cached report {what} another one")
+		    return " ".join(zoned[n].cond for n in zones)
+		PY
+	)"
 }
 
 record() {
@@ -259,23 +257,15 @@ test_bad_input() {
 	declared <<-'PY'
 	declare("readonly", "4")
 	PY
-	line() { # errno command patterns...
-		local want=$1 command=$2
-		shift 2
-		mark_log
-		ctl_fails "$want" "$command"
-		expect_log "$@"
-		expect_one_line
-	}
-	line EINVAL "zone_readonly id=0,zones=0" "zones=0" "from 2 to 15" sequential
-	line EINVAL "zone_readonly id=0,zones=1-3" "zones=1-3" "from 2 to 15"
-	line EINVAL "zone_good id=0,zones=4-4294967295" "from 2 to 15"
-	line EINVAL "zone_offline id=0,zones=5-3" "5-3" first last
-	line EINVAL "zone_offline id=0" zones missing
-	line EINVAL "zone_offline id=0,zones=3,capacity_mb=4" capacity_mb
-	line EINVAL "zone_broken id=0,zones=3" zone_broken zone_readonly zone_offline zone_good
-	line ENODEV "zone_offline id=7,zones=3" zloop7 "no such device"
-	line EINVAL "add id=1,zones=3" zones
+	ctl_refused EINVAL "zone_readonly id=0,zones=0" "zones=0" "from 2 to 15" sequential
+	ctl_refused EINVAL "zone_readonly id=0,zones=1-3" "zones=1-3" "from 2 to 15"
+	ctl_refused EINVAL "zone_good id=0,zones=4-4294967295" "from 2 to 15"
+	ctl_refused EINVAL "zone_offline id=0,zones=5-3" "5-3" first last
+	ctl_refused EINVAL "zone_offline id=0" zones missing
+	ctl_refused EINVAL "zone_offline id=0,zones=3,capacity_mb=4" capacity_mb
+	ctl_refused EINVAL "zone_broken id=0,zones=3" zone_broken zone_readonly zone_offline zone_good
+	ctl_refused ENODEV "zone_offline id=7,zones=3" zloop7 "no such device"
+	ctl_refused EINVAL "add id=1,zones=3" zones
 	assert_eq "$(record)" "zone_readonly zones=4" "the record"
 	# What can't be recorded is not done.
 	mkdir "$DIR/conditions.new"

@@ -14,22 +14,20 @@ setup() { # options
 
 # Python with: inject(text), and bad(zone, offset, sectors), which is the text of a range.
 faults() {
-	local code
-	code=$(cat)
-	py "$DEV" "$DIR" <<-PY
-	d, directory, CAP, LEN = Dev(args[0]), args[1], MIB, 2 * MIB
-	def inject(text):
-	    control("inject id=0," + text)
-	def bad(zone, offset, sectors):
-	    return f"{zone * LEN + offset}-{zone * LEN + offset + sectors - 1}"
-	def wp(n):
-	    return d.zone(n).wp
-	def took(fn, *a):
-	    start = time.monotonic()
-	    fn(*a)
-	    return time.monotonic() - start
-	$code
-	PY
+	py_dev "$(
+		cat <<-'PY'
+		def inject(text):
+		    control("inject id=0," + text)
+		def bad(zone, offset, sectors):
+		    return f"{zone * LEN + offset}-{zone * LEN + offset + sectors - 1}"
+		def wp(n):
+		    return d.zone(n).wp
+		def took(fn, *a):
+		    start = time.monotonic()
+		    fn(*a)
+		    return time.monotonic() - start
+		PY
+	)"
 }
 
 # Bad sectors fail, whoever comes to them, and their neighbours don't.
@@ -414,22 +412,14 @@ test_removal() {
 # limit: 240
 test_bad_input() {
 	setup
-	line() { # errno command patterns...
-		local want=$1 command=$2
-		shift 2
-		mark_log
-		ctl_fails "$want" "$command"
-		expect_log "$@"
-		expect_one_line
-	}
-	line EINVAL "inject id=0,badblocks=0-7" badblocks "[+]"
-	line EINVAL "inject id=0,badblocks=+0-65536" zloop0 65536 "end of the device"
-	line EINVAL "inject id=0,fail_open=1,badblocks=+0-99999999" 65536
-	line EINVAL "inject id=0,fail_open=x" fail_open number
-	line EINVAL "inject id=0,fail_write=1" fail_write
-	line EINVAL "inject id=0" inject
-	line ENODEV "inject id=5,clear" zloop5
-	line EINVAL "add id=1,write_fault=broken" write_fault good readonly offline
+	ctl_refused EINVAL "inject id=0,badblocks=0-7" badblocks "[+]"
+	ctl_refused EINVAL "inject id=0,badblocks=+0-65536" zloop0 65536 "end of the device"
+	ctl_refused EINVAL "inject id=0,fail_open=1,badblocks=+0-99999999" 65536
+	ctl_refused EINVAL "inject id=0,fail_open=x" fail_open number
+	ctl_refused EINVAL "inject id=0,fail_write=1" fail_write
+	ctl_refused EINVAL "inject id=0" inject
+	ctl_refused ENODEV "inject id=5,clear" zloop5
+	ctl_refused EINVAL "add id=1,write_fault=broken" write_fault good readonly offline
 	faults <<-'PY'
 	d.open(3); d.write(0, 8)
 	for n in range(511): inject(f"badblocks=+{n * 16}-{n * 16}")

@@ -12,15 +12,7 @@ setup() { # max_open_zones max_active_zones [options]
 }
 
 limits() {
-	local code
-	code=$(cat)
-	py "$DEV" "$DIR" <<-PY
-	d, directory, CAP, LEN = Dev(args[0]), args[1], MIB, 2 * MIB
-	OPEN, ACTIVE = "ETOOMANYREFS", "EOVERFLOW"
-	def conds(*zones):
-	    return " ".join(d.zone(n).cond for n in zones)
-	$code
-	PY
+	py_dev 'OPEN, ACTIVE = "ETOOMANYREFS", "EOVERFLOW"'
 }
 
 advertises() { # max_open_zones max_active_zones

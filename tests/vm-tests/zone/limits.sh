@@ -11,15 +11,7 @@ setup() { # max_open_zones, options
 }
 
 limits() {
-	local code
-	code=$(cat)
-	py "$DEV" "$DIR" <<-PY
-	d, directory, CAP, LEN = Dev(args[0]), args[1], MIB, 2 * MIB
-	FULL = "ETOOMANYREFS"
-	def conds(*zones):
-	    return " ".join(d.zone(n).cond for n in zones)
-	$code
-	PY
+	py_dev 'FULL = "ETOOMANYREFS"'
 }
 
 # The limit is there for others to see.

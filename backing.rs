@@ -13,15 +13,16 @@
 //! The zone files are those of the C driver, which takes no notice of the other two. A sequential
 //! zone's write pointer is kept nowhere but in the length of its file.
 //!
-//! A directory is filled by the first `add`, whose geometry is recorded; a later one may name some of
-//! it or nothing, but nothing else. If that first `add` is cut off, by a power failure, say, the file
+//! A directory is filled by the first `add`, whose geometry is recorded; a later one may name some
+//! of it or nothing, but nothing else. If that first `add` is cut off, by a power failure, say, the
+//! file
 //! `incomplete` is still there. No device was visible until it was removed, so the zone files next
-//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and the
-//! directory, too, if it was missing.
+//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and
+//! the directory, too, if it was missing.
 //!
-//! A directory that is not empty, but has no device in it, is somebody else's: nothing is made there.
-//! One that another device uses, whatever path leads to it, is refused by the registry of devices
-//! before anything in it is looked at.
+//! A directory that is not empty, but has no device in it, is somebody else's: nothing is made
+//! there. One that another device uses, whatever path leads to it, is refused by the registry of
+//! devices before anything in it is looked at.
 //!
 //! With `lazy_files` the file of a sequential zone is made when something is first written to the
 //! zone; so it may be missing then, unless it is zone 0's, from which can be told that there is a

@@ -7,9 +7,9 @@
 //! and given up after it has been removed; in between the registry is not locked, since both can
 //! take long, and a device can be opened as soon as it is there.
 //!
-//! Reading is for everybody who may open the control device. After the syntax there is a line for each
-//! device: its name, its state, and, unless it is being added, the command that makes it again. A
-//! path is as it was given, so it may have spaces in it, and comes last:
+//! Reading is for everybody who may open the control device. After the syntax there is a line for
+//! each device: its name, its state, and, unless it is being added, the command that makes it
+//! again. A path is as it was given, so it may have spaces in it, and comes last:
 //!
 //! ```text
 //! zloop0 live add id=0,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=64,conv_zones=8,...

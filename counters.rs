@@ -3,8 +3,8 @@
 //! What has been asked of a device, in numbers.
 //!
 //! Each request is counted when it ends, in whatever context that is. The numbers are only ever
-//! looked at, so nothing is ordered by them, and a reader may see one of them change before another.
-//! They begin at 0 with each `add`.
+//! looked at, so nothing is ordered by them, and a reader may see one of them change before
+//! another. They begin at 0 with each `add`.
 
 use crate::kernel_ext::block::{
     mq::Command,

@@ -316,8 +316,8 @@ pub(crate) struct Device {
 impl Device {
     /// Finds or makes the zone files, and shows the disk to user space.
     ///
-    /// `prepare` is given the device when all is well but before anybody can see the disk, so that it
-    /// may still fail; what it returns is returned.
+    /// `prepare` is given the device when all is well but before anybody can see the disk, so that
+    /// it may still fail; what it returns is returned.
     pub(crate) fn add<T>(
         options: &AddOptions<'_>,
         opened: OpenedDirectory,

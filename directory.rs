@@ -2,9 +2,9 @@
 
 //! The directory of a device, before anything in it is looked at.
 //!
-//! `<base_dir>/<id>` is opened, and made if it is missing; `base_dir` must be there, so that a wrong
-//! path, or one where nothing is mounted yet, doesn't become a device in the wrong place. A directory
-//! that was made goes away again unless the `add` succeeds.
+//! `<base_dir>/<id>` is opened, and made if it is missing; `base_dir` must be there, so that a
+//! wrong path, or one where nothing is mounted yet, doesn't become a device in the wrong place. A
+//! directory that was made goes away again unless the `add` succeeds.
 
 use crate::{
     kernel_ext::fs::Directory,
@@ -196,8 +196,8 @@ impl Drop for MadeDirectory {
     }
 }
 
-/// The errno that an `add` fails with: one that a script of the C driver's knows. A write has no file
-/// name that could be missing.
+/// The errno that an `add` fails with: one that a script of the C driver's knows. A write has no
+/// file name that could be missing.
 fn errno_for_add(err: Error) -> Error {
     if err == ENOENT {
         EINVAL

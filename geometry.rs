@@ -26,9 +26,9 @@
 //! later `add` would change.
 //!
 //! Sectors are of 512 bytes here as everywhere in the block layer, and are `u64`. These are the
-//! block layer's rules (`blk_revalidate_disk_zones()` in `block/blk-zoned.c`): the length is a power
-//! of two, and only the last zone may be shorter; all sequential zones but the last have the same
-//! capacity; there is a sequential zone.
+//! block layer's rules (`blk_revalidate_disk_zones()` in `block/blk-zoned.c`): the length is a
+//! power of two, and only the last zone may be shorter; all sequential zones but the last have the
+//! same capacity; there is a sequential zone.
 
 use core::fmt;
 
@@ -414,9 +414,9 @@ impl Geometry {
 }
 
 /// Writes the options of an `add` command that give this geometry: all four of them, so that the
-/// text doesn't depend on defaults, in MiB where that is possible, and without a line end. The block
-/// size follows if it was chosen.
-/// [`Record::parse`](crate::options::Record::parse) reads it back.
+/// text doesn't depend on defaults, in MiB where that is possible, and without a line end. The
+/// block size follows if it was chosen. [`Record::parse`](crate::options::Record::parse) reads it
+/// back.
 impl fmt::Display for Geometry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A capacity in MiB would be rounded down.

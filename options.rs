@@ -2456,9 +2456,9 @@ mod tests {
             "add id=7,capacity=10M,zone_size=4M,zone_capacity=3584K,conv_zones=0:2,\
              max_open_zones=1,nr_queues=4,queue_depth=32,buffered_io,ordered_zone_append,\
              discard_write_cache,lazy_files,base_dir=/a b,block_size=512,rotational",
-            "add id=7,capacity=10M,zone_size_mb=4,zone_capacity=3584K,conv_zones=0:2,block_size=512,\
-             nr_queues=4,queue_depth=32,max_open_zones=1,zone_append=1,ordered_zone_append,\
-             buffered_io,discard_write_cache,lazy_files,rotational",
+            "add id=7,capacity=10M,zone_size_mb=4,zone_capacity=3584K,conv_zones=0:2,\
+             block_size=512,nr_queues=4,queue_depth=32,max_open_zones=1,zone_append=1,\
+             ordered_zone_append,buffered_io,discard_write_cache,lazy_files,rotational",
         )?);
         assert!(again(
             "add zone_append=0,id=0",

@@ -21,8 +21,8 @@ pub(crate) enum Loss {
 }
 
 impl Loss {
-    /// How many of `blocks` that were not flushed are left in sequential zone `zone`, from the first
-    /// one on.
+    /// How many of `blocks` that were not flushed are left in sequential zone `zone`, from the
+    /// first one on.
     pub(crate) fn left(self, zone: u32, blocks: u64) -> u64 {
         match self {
             Self::All => 0,
@@ -37,7 +37,8 @@ impl Loss {
     }
 }
 
-/// A number without a pattern for each series of inputs: the finaliser of SplitMix64, once for each.
+/// A number without a pattern for each series of inputs: the finaliser of SplitMix64, once for
+/// each.
 fn random(inputs: &[u64]) -> u64 {
     inputs.iter().fold(0, |state, input| {
         let x = (state ^ input).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -944,7 +944,8 @@ impl SequentialZone {
         Ok(())
     }
 
-    /// Loses what was written and not flushed, or a part of it; may sleep. Nothing may be under way.
+    /// Loses what was written and not flushed, or a part of it; may sleep. Nothing may be under
+    /// way.
     pub(crate) fn lose(&self, loss: Loss) -> Result {
         let Some(file) = self.used_file()? else {
             return Ok(());

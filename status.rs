@@ -5,15 +5,15 @@
 //! In debugfs each device has a directory, `zloop/zloop0`, with files to be read:
 //!
 //! ```text
-//!   counters    a name and a number on each line: requests that have ended, by operation, and those
-//!               that failed; zones that were reset; zones that were closed to make room; how many
-//!               are open and active now, and were at most
+//!   counters    a name and a number on each line: requests that have ended, by operation, and
+//!               those that failed; zones that were reset; zones that were closed to make room;
+//!               how many are open and active now, and were at most
 //!   zones       the zones, see below
 //! ```
 //!
-//! A line of `zones` has the numbers of a zone, or of the first and the last of many that are alike;
-//! the type; the condition as `blkzone report` shortens it; how many sectors are written, `-` if
-//! that is not known; the capacity and the length in sectors:
+//! A line of `zones` has the numbers of a zone, or of the first and the last of many that are
+//! alike; the type; the condition as `blkzone report` shortens it; how many sectors are written,
+//! `-` if that is not known; the capacity and the length in sectors:
 //!
 //! ```text
 //!   0-3 cnv nw - 8192 8192

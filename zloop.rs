@@ -32,8 +32,8 @@
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
 //! `options.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`, `declaration.rs`,
-//! `fault.rs` and `power_failure.rs` are the rules: they know no kernel type and are tested on their
-//! own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
+//! `fault.rs` and `power_failure.rs` are the rules: they know no kernel type and are tested on
+//! their own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
 //!

@@ -62,7 +62,8 @@ pub(crate) enum Condition {
 }
 
 impl Condition {
-    /// The condition of a zone of which nothing is known but how much was written, in sectors of the
+    /// The condition of a zone of which nothing is known but how much was written, in sectors of
+    /// the
     /// `capacity`.
     pub(crate) fn found(written: u64, capacity: u64) -> Self {
         match written {

@@ -12,10 +12,7 @@
     expect(dead_code, reason = "there is no debugfs")
 )]
 
-use crate::kernel_ext::{
-    compat::module::this_module,
-    fmt::Shown, //
-};
+use crate::kernel_ext::fmt::Shown;
 use core::{
     fmt,
     marker::PhantomData,
@@ -24,6 +21,8 @@ use core::{
         null_mut, //
     },
 };
+
+use crate::kernel_ext::compat::module::this_module;
 use kernel::{
     bindings,
     prelude::*,

@@ -60,7 +60,8 @@ unsafe extern "C" {
     /// Gives back what [`start_renaming`] has taken.
     fn end_renaming(rd: *mut bindings::renamedata);
 
-    /// Locks `parent` and looks `name` up in it for something to be made there, if the task may search
+    /// Locks `parent` and looks `name` up in it for something to be made there, if the task may
+    /// search
     /// `parent`.
     fn start_creating(
         idmap: *mut bindings::mnt_idmap,
@@ -288,8 +289,8 @@ impl Directory {
             (idmap, start_creating(idmap, (*path).dentry, &mut qstr))
         };
         let dentry = from_err_ptr(dentry)?;
-        // SAFETY: `dentry` is a child of the directory, which is locked. No delegation is broken. If
-        // this fails it has unlocked the directory.
+        // SAFETY: `dentry` is a child of the directory, which is locked. No delegation is broken.
+        // If this fails it has unlocked the directory.
         let dentry = from_err_ptr(unsafe {
             bindings::vfs_mkdir(idmap, (*(*path).dentry).d_inode, dentry, mode, null_mut())
         })?;

@@ -81,7 +81,7 @@ mod tests {
                 *count += 1;
             }
         }
-        assert!(found.iter().all(|&count| count > 60), "{found:?}");
+        assert!(found.iter().all(|&count| count > 60));
     }
 
     #[test]

@@ -178,13 +178,15 @@ def parse_fault(name, items):
 
 
 def parse(text):
-    """("add" or "remove", the options), defaults filled in, or Refused. The other commands have "declare" and "inject"."""
+    """("add" or "remove", the options), defaults filled in, or Refused. The other commands have "declare" and "inject".
+
+    Nothing is ever written here, so a power failure is a removal."""
     text = text.split(b"\0", 1)[0]
     name = re.match(rb"[^,\s]*", text).group()
     rest = text[len(name):].lstrip(SPACE)
     if name in DECLARE or name == b"inject":
         return "inject" if name == b"inject" else "declare", parse_fault(name, filter(None, re.split(rb"[,\n]", rest)))
-    if name not in (b"add", b"remove"):
+    if name not in (b"add", b"remove", b"powerfail"):
         raise Refused(errno.EINVAL)
     adding = name == b"add"
     got = {}
@@ -198,6 +200,8 @@ def parse(text):
             got[key] = True
         elif key == b"id":
             got[key] = identity(value)
+        elif key == b"seed" and name == b"powerfail":
+            number(value)
         elif not adding or not value:
             raise Refused(errno.EINVAL)
         elif key == b"base_dir":
@@ -621,7 +625,12 @@ def fault(r):
     """A command that makes things fail, of a device that may be there."""
     at = lambda: b"%d" % r.randrange(0, 10) if r.random() < 0.8 else fuzzed_number(r)
     o = [b"id=%d" % r.choice(IDS)]
-    if r.random() < 0.5:
+    kind = r.random()
+    if kind < 0.1:
+        name = b"powerfail"
+        if r.random() < 0.8:
+            o.append(b"seed=" + (b"%d" % r.randrange(9) if r.random() < 0.7 else fuzzed_number(r)))
+    elif kind < 0.55:
         name = r.choice(DECLARE)
         o.append(b"zones=" + at() + (b"-" + at() if r.random() < 0.5 else b""))
     else:
@@ -1030,7 +1039,7 @@ def explain(text, ours, theirs):
             return "more than 23 digits"
         if re.search(rb"[,\s](lazy_files|max_active_zones=|write_fault=)", text):
             return "an option that it doesn't have"
-        if re.match(rb"\s*(zone_readonly|zone_offline|zone_good|inject)\s", text):
+        if re.match(rb"\s*(zone_readonly|zone_offline|zone_good|inject|powerfail)\s", text):
             return "a command that it doesn't have"
     return None
 

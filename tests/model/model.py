@@ -13,8 +13,8 @@ The commands come in rounds, each on a new device of its own kind: with and
 without conventional zones, a capacity smaller than the zone, limits, page cache,
 a write cache that loses what was not flushed, and so on. After every command the
 errno, a report of all zones and a block of the zone that it was for are compared;
-after some, and whenever the device is removed and added, all data is. Now and then
-the block layer is asked what it knows of the zones (a cached report).
+after some, and whenever the device is removed and added, all data is. Instead of a
+removal there may be a power failure on command. Now and then the block layer is asked what it knows of the zones (a cached report).
 
 In every other round there are also batches: commands that several tasks give at
 once, or that are in flight from one submitter. What came of a batch must be what
@@ -290,19 +290,21 @@ class Device:
                 if int(f.read()) != limit:
                     raise Differs(f"{name} of sysfs is not {limit}")
 
-    def remove(self):
+    def remove(self, command="remove"):
         if not self.present:
             return
         for r in self.requests:
             r.close_fd()
         self.dev.close_fd()
-        control("remove id=0")
+        control(f"{command} id=0")
         self.present = False
 
-    def add_again(self):
-        self.remove()
+    def add_again(self, command="remove"):
+        """Remove the device, or have its power fail, and add it again."""
+        self.remove(command)
         # All are closed then, and the order is forgotten.
-        self.zones, self.or_zones = self.rules.added_again(self.zones, self.discard), []
+        loses = self.discard or command == "powerfail"
+        self.zones, self.or_zones = self.rules.added_again(self.zones, loses), []
         self.choose_options()
         self.add()
 
@@ -563,12 +565,14 @@ class Round:
         self.last, self.before, self.discarded = (None, None, None), d.zones, False
         if what < 4:
             d.check_data()
-            self.last, self.discarded = (("remove and add",), None, None), d.discard
-            d.add_again()
-            self.trace.append(("remove and add", d.options))
+            command = "powerfail" if rnd.random() < 0.4 and self.args.driver != "c" else "remove"
+            end = f"{command} and add"
+            self.last, self.discarded = ((end,), None, None), d.discard
+            d.add_again(command)
+            self.trace.append((end, d.options))
             d.check_report()
             d.check_data()
-            self.tally["remove and add"] += 1
+            self.tally[end] += 1
             return
         if what < 6:
             d.check_data()

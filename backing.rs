@@ -323,6 +323,19 @@ impl DeviceDirectory {
         }
     }
 
+    /// Refuses a file system that has no files without a name.
+    pub(crate) fn check_unnamed(&self) -> Result {
+        let dir = self.opened.dir();
+        let made = dir.create_unnamed(zone_file_flags(self.io), MODE);
+        made.map(drop).inspect_err(|err| {
+            refuse!(
+                self.opened.id(),
+                "volatile_cache: the file system must have files without a name (O_TMPFILE): \
+                 {err:?}"
+            );
+        })
+    }
+
     /// Makes the file of a zone, which must be the next one, or checks it, and returns how many
     /// sectors it has.
     ///

@@ -27,6 +27,7 @@ use crate::{
         task::BlockIoScope, //
     },
     mailbox::Ended,
+    options::OldData,
     report, zeroing,
     zones::{
         Entry,
@@ -121,8 +122,13 @@ pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
 pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: Direction) {
     let armed = request.queue_data().common().faults().is_armed();
     match zone.open_file() {
-        // A FUA write waits for the medium.
-        Some(file) if request.bytes() <= MAX_BYTES_NOW && !request.is_fua() && !armed => {
+        // A FUA write waits for the medium, and so does one whose old data must be saved.
+        Some(file)
+            if request.bytes() <= MAX_BYTES_NOW
+                && !request.is_fua()
+                && !armed
+                && (direction == Direction::Read || !saves_old_data(&request)) =>
+        {
             let position = begin_transfer(zone, &request);
             if direction == Direction::Write && !file.is_known_to_have(end(&request, position)) {
                 return RequestList::from(request).enqueue();
@@ -131,6 +137,11 @@ pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: 
         }
         _ => RequestList::from(request).enqueue(),
     }
+}
+
+/// Whether what a request overwrites in a conventional zone is saved.
+fn saves_old_data(request: &Request<Zloop>) -> bool {
+    request.queue_data().common().old_data() == OldData::Save
 }
 
 /// Carries out a read, or a write to a conventional zone; may sleep.
@@ -176,7 +187,16 @@ fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option
     let target = {
         let device = request.queue_data();
         let zone = device.zone_at(request.sector()).ok_or(EIO);
-        zone.and_then(|zone| Ok((begin_transfer(&zone, &request), zone.file()?)))
+        zone.and_then(|zone| {
+            let position = begin_transfer(&zone, &request);
+            let file = match (zone, direction) {
+                (Zone::Conventional(zone), Direction::Write) => {
+                    zone.file_to_write(position, end(&request, position))?
+                }
+                _ => zone.file()?,
+            };
+            Ok((position, file))
+        })
     };
     match target {
         Ok((position, file)) => {

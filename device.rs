@@ -60,6 +60,7 @@ use crate::{
         AddOptions,
         Append,
         IoMode,
+        OldData,
         Rotation,
         WriteCache, //
     },
@@ -149,6 +150,7 @@ pub(crate) struct Common {
     #[pin]
     faults: FaultInjection,
     write_fault: Option<Failure>,
+    old_data: OldData,
 }
 
 impl Common {
@@ -189,6 +191,7 @@ impl Common {
                 ahead <- AheadZones::new(),
                 faults <- faults,
                 write_fault: options.write_fault,
+                old_data: options.old_data,
             }),
             GFP_KERNEL,
         )
@@ -250,6 +253,11 @@ impl Common {
     /// What a sequential zone is declared to be when a write to it has failed.
     pub(crate) fn write_fault(&self) -> Option<Failure> {
         self.write_fault
+    }
+
+    /// What becomes of what conventional zones have when it is overwritten.
+    pub(crate) fn old_data(&self) -> OldData {
+        self.old_data
     }
 
     /// Whether to try to make zone files longer without waiting.
@@ -365,6 +373,9 @@ impl Device {
 
         let has_holes = first.has_holes();
         drop(first);
+        if options.old_data == OldData::Save {
+            directory.check_unnamed()?;
+        }
         let common = Common::new(options, id, alignment, &directory)?;
         let zones = Zones::new(common.clone(), |number| {
             directory.zone(number, alignment.block_size)
@@ -407,11 +418,13 @@ impl Device {
             is_rotational: options.rotation == Rotation::Rotational,
             max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
             max_active_zones: options.max_active_zones.map_or(0, |max| max.get()),
-            fua: match options.io {
-                IoMode::Direct => Fua::Native,
+            fua: match (options.io, options.old_data) {
+                (IoMode::Direct, OldData::Forget) => Fua::Native,
+                // A flush knows which old data is not needed any more.
+                (_, OldData::Save) => Fua::Emulated,
                 // The sync of one write would be told that another one could not be written back,
                 // and the flush that is to be told of that would not.
-                IoMode::Buffered => Fua::Emulated,
+                (IoMode::Buffered, _) => Fua::Emulated,
             },
             max_discard_sectors: match geometry.nr_conv_zones() {
                 0 => 0,
@@ -525,10 +538,11 @@ impl Device {
     pub(crate) fn lose(&self, loss: Loss) -> Result {
         let mut result = Ok(());
         for (number, zone) in self.zones.touched() {
-            let Zone::Sequential(zone) = zone else {
-                continue;
+            let lost = match zone {
+                Zone::Conventional(zone) => zone.lose(loss),
+                Zone::Sequential(zone) => zone.lose(loss),
             };
-            if let Err(err) = zone.lose(loss) {
+            if let Err(err) = lost {
                 report!(
                     self.common,
                     "zone {number}: can't lose what was not flushed: {err:?}"

@@ -132,6 +132,8 @@ const ZONE_APPEND: &str = "zone_append";
 const ORDERED_ZONE_APPEND: &str = "ordered_zone_append";
 /// Name of the option for [`WriteCache::DiscardUnflushed`].
 const DISCARD_WRITE_CACHE: &str = "discard_write_cache";
+/// Name of the option for [`OldData::Save`].
+const VOLATILE_CACHE: &str = "volatile_cache";
 /// Name of the option for [`Rotation::Rotational`].
 const ROTATIONAL: &str = "rotational";
 /// Name of the option for [`FileCreation::AtFirstUse`].
@@ -185,6 +187,8 @@ pub(crate) struct AddOptions<'a> {
     pub(crate) creation: FileCreation,
     /// What a sequential zone is declared to be when a write to it has failed.
     pub(crate) write_fault: Option<Failure>,
+    /// What becomes of what conventional zones have when it is overwritten.
+    pub(crate) old_data: OldData,
     /// What kind of disk it says that it is.
     pub(crate) rotation: Rotation,
 }
@@ -284,6 +288,9 @@ impl fmt::Display for AddAgain<'_> {
         if options.creation == FileCreation::AtFirstUse {
             write!(f, ",{LAZY_FILES}")?;
         }
+        if options.old_data == OldData::Save {
+            write!(f, ",{VOLATILE_CACHE}")?;
+        }
         if options.rotation == Rotation::Rotational {
             write!(f, ",{ROTATIONAL}")?;
         }
@@ -362,6 +369,15 @@ pub(crate) enum FileCreation {
     AtAdd,
     /// When something is written. The C driver can't use a directory in which files are missing.
     AtFirstUse,
+}
+
+/// What becomes of what conventional zones have when it is overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OldData {
+    /// It is gone.
+    Forget,
+    /// It is saved until the next flush, so that a power failure can bring it back.
+    Save,
 }
 
 /// What kind of disk the device says that it is: a hint for schedulers and file systems.
@@ -678,7 +694,7 @@ const fn sectors(max: u64) -> SizeRange {
 }
 
 /// All options: those of the C driver in the order of [`SYNTAX`], then our own.
-pub(crate) static OPTIONS: [Opt; 23] = [
+pub(crate) static OPTIONS: [Opt; 24] = [
     Opt {
         name: ID,
         meaning: "the number of the device",
@@ -780,6 +796,12 @@ pub(crate) static OPTIONS: [Opt; 23] = [
         meaning: "make the files of sequential zones when they are first written",
         group: Group::Files,
         value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
+    },
+    Opt {
+        name: VOLATILE_CACHE,
+        meaning: "let a power failure take back what conventional zones have not flushed",
+        group: Group::Manner,
+        value: Value::Nothing(|draft| draft.old_data = OldData::Save),
     },
     Opt {
         name: "seed",
@@ -1019,6 +1041,7 @@ struct Draft<'a> {
     max_active_zones: u32,
     creation: FileCreation,
     write_fault: Option<Failure>,
+    old_data: OldData,
     rotation: Rotation,
     loss: Loss,
 }
@@ -1042,6 +1065,7 @@ impl<'a> Draft<'a> {
             max_active_zones: 0,
             creation: FileCreation::AtAdd,
             write_fault: None,
+            old_data: OldData::Forget,
             rotation: Rotation::NonRotational,
             loss: Loss::All,
         };
@@ -1130,6 +1154,7 @@ impl<'a> Draft<'a> {
             write_cache: self.write_cache,
             creation: self.creation,
             write_fault: self.write_fault,
+            old_data: self.old_data,
             rotation: self.rotation,
         })
     }
@@ -1520,6 +1545,7 @@ mod tests {
             write_cache: WriteCache::Keep,
             creation: FileCreation::AtAdd,
             write_fault: None,
+            old_data: OldData::Forget,
             rotation: Rotation::NonRotational,
         }
     }
@@ -1592,7 +1618,7 @@ mod tests {
         let text = b"add id=7,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=63,conv_zones=2,\
             max_open_zones=14,base_dir=/tmp/a b=c%s,nr_queues=4,queue_depth=32,buffered_io,\
             zone_append=1,ordered_zone_append,discard_write_cache,max_active_zones=20,lazy_files,\
-            write_fault=offline,block_size=512,rotational\n";
+            write_fault=offline,volatile_cache,block_size=512,rotational\n";
         let expected = AddOptions {
             id: Some(7),
             shape: Shape {
@@ -1612,6 +1638,7 @@ mod tests {
             write_cache: WriteCache::DiscardUnflushed,
             creation: FileCreation::AtFirstUse,
             write_fault: Some(Failure::Offline),
+            old_data: OldData::Save,
             rotation: Rotation::Rotational,
         };
         assert_eq!(Command::parse(text).ok(), Some(Command::Add(expected)));
@@ -1637,8 +1664,8 @@ mod tests {
             "unknown option \" buffered_io\": add takes id, capacity_mb, zone_size_mb, \
              zone_capacity_mb, conv_zones, base_dir, nr_queues, queue_depth, buffered_io, \
              zone_append, ordered_zone_append, discard_write_cache, max_open_zones, \
-             max_active_zones, lazy_files, write_fault, capacity, zone_size, zone_capacity, \
-             block_size, rotational",
+             max_active_zones, lazy_files, volatile_cache, write_fault, capacity, zone_size, \
+             zone_capacity, block_size, rotational",
         ));
         assert!(invalid(
             "add conv_zones=1 \n",
@@ -2238,6 +2265,7 @@ mod tests {
     fn switches() {
         assert!(adds("add rotational", |o| o.rotation == Rotation::Rotational));
         assert!(adds("add buffered_io", |o| o.io == IoMode::Buffered));
+        assert!(adds("add volatile_cache", |o| o.old_data == OldData::Save));
         assert!(adds("add discard_write_cache", |o| {
             o.write_cache == WriteCache::DiscardUnflushed
         }));
@@ -2455,10 +2483,12 @@ mod tests {
         assert!(again(
             "add id=7,capacity=10M,zone_size=4M,zone_capacity=3584K,conv_zones=0:2,\
              max_open_zones=1,nr_queues=4,queue_depth=32,buffered_io,ordered_zone_append,\
-             discard_write_cache,lazy_files,base_dir=/a b,block_size=512,rotational",
+             discard_write_cache,lazy_files,base_dir=/a b,block_size=512,\
+             rotational,volatile_cache",
             "add id=7,capacity=10M,zone_size_mb=4,zone_capacity=3584K,conv_zones=0:2,\
              block_size=512,nr_queues=4,queue_depth=32,max_open_zones=1,zone_append=1,\
-             ordered_zone_append,buffered_io,discard_write_cache,lazy_files,rotational",
+             ordered_zone_append,buffered_io,discard_write_cache,lazy_files,\
+             volatile_cache,rotational",
         )?);
         assert!(again(
             "add zone_append=0,id=0",
@@ -2670,6 +2700,7 @@ mod tests {
                     b"discard_write_cache",
                     b"max_open_zones",
                     b"lazy_files",
+                    b"volatile_cache",
                     b"capacity",
                     b"zone_size",
                     b"zone_capacity",
@@ -2735,6 +2766,7 @@ mod tests {
             b"discard_write_cache",
             b"max_open_zones=",
             b"lazy_files",
+            b"volatile_cache",
             b"seed=",
             b"capacity",
             b"_mb",

@@ -7,9 +7,10 @@
 //! a sequential zone nothing is there without all that is before it, since the write pointer is
 //! where the data ends.
 //!
-//! So what is left of a zone is said by one number, how many of the blocks that were not flushed
-//! are there. By default that is none. With a seed it is random, yet follows from the seed, the
-//! zone's number and the number of blocks alone: who repeats the run, gets it again.
+//! So what is left of a sequential zone is said by one number, how many of the blocks that were not
+//! flushed are there; in a conventional zone each block has the new data or the old. By default
+//! nothing is left. With a seed it is random, yet follows from the seed, the zone's number and the
+//! number of blocks, or of the block, alone: who repeats the run, gets it again.
 
 /// What of the data that was not flushed is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,15 @@ pub(crate) enum Loss {
 }
 
 impl Loss {
+    /// Whether block `block` of conventional zone `zone`, which was overwritten and not flushed,
+    /// has the new data.
+    pub(crate) fn leaves_block(self, zone: u32, block: u64) -> bool {
+        match self {
+            Self::All => false,
+            Self::Part(seed) => random(&[seed.into(), zone.into(), block]) & 1 != 0,
+        }
+    }
+
     /// How many of `blocks` that were not flushed are left in sequential zone `zone`, from the
     /// first one on.
     pub(crate) fn left(self, zone: u32, blocks: u64) -> u64 {
@@ -85,12 +95,29 @@ mod tests {
     }
 
     #[test]
+    fn each_block_is_left_or_not() {
+        let left = |loss: Loss| {
+            (0..1000)
+                .filter(|&block| loss.leaves_block(1, block))
+                .count()
+        };
+        assert_eq!(left(Loss::All), 0);
+        assert!((400..600).contains(&left(Loss::Part(3))));
+        let same = (0..1000)
+            .filter(|&block| {
+                Loss::Part(3).leaves_block(1, block) == Loss::Part(4).leaves_block(1, block)
+            })
+            .count();
+        assert!((400..600).contains(&same));
+    }
+
+    #[test]
     fn seed_decides() {
         let run = |seed, zone| Loss::Part(seed).left(zone, 1 << 40);
         for zone in 0..10 {
             assert_eq!(run(5, zone), run(5, zone));
-            assert_ne!(run(5, zone), run(6, zone));
-            assert_ne!(run(5, zone), run(5, zone + 1));
+            assert!(run(5, zone) != run(6, zone));
+            assert!(run(5, zone) != run(5, zone + 1));
         }
     }
 }

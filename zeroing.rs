@@ -30,6 +30,7 @@ use crate::{
         fs::FileExt, //
     },
     report,
+    zones::Zone,
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -112,7 +113,10 @@ fn zero_part(device: &Device, request: &Request<Zloop>, part: &Part) -> Result {
     let zone_start = device.common().geometry().zone_start(part.zone);
     let from = part.start.checked_sub(zone_start).ok_or(EIO)? << SECTOR_SHIFT;
     let to = part.end.checked_sub(zone_start).ok_or(EIO)? << SECTOR_SHIFT;
-    let file = device.zones().touch(part.zone, GFP_KERNEL)?.file()?;
+    let Zone::Conventional(zone) = device.zones().touch(part.zone, GFP_KERNEL)? else {
+        return Err(EIO);
+    };
+    let file = zone.file_to_write(from, to)?;
     // Somebody has cut the file. It would stay as short as it is.
     if !file.is_known_to_have(to) && file.size()? < to {
         return Err(EIO);

@@ -29,11 +29,13 @@
 //! What is there to make those above fail: `declare.rs` makes zones read-only or offline, and
 //! `inject.rs` has requests fail, get lost or take longer.
 //!
+//! `undo.rs` keeps what a conventional zone had when it was last flushed, for a power failure.
+//!
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
 //! `options.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`, `declaration.rs`,
-//! `fault.rs` and `power_failure.rs` are the rules: they know no kernel type and are tested on
-//! their own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
+//! `fault.rs`, `power_failure.rs` and `block_set.rs` are the rules: they know no kernel type and
+//! are tested on their own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
 //!
@@ -43,12 +45,17 @@
 //! 4. the open set of a device
 //! 5. a zone's mailbox; taken by completions, so interrupts are off
 //!
+//! A conventional zone's undo log comes after the second, and is held across I/O as well. Nothing
+//! of the others is locked inside it.
+//!
 //! What guards a zone's file, the directory of the files, the faults, or an entry of the zone table
 //! is locked for a moment with nothing inside it.
 
 #[deny(unsafe_code)]
 mod ahead;
 mod backing;
+#[deny(unsafe_code)]
+mod block_set;
 #[deny(unsafe_code)]
 mod changed;
 #[deny(unsafe_code)]
@@ -86,6 +93,8 @@ mod sequential;
 mod size;
 #[deny(unsafe_code)]
 mod status;
+#[deny(unsafe_code)]
+mod undo;
 #[deny(unsafe_code)]
 mod zeroing;
 #[deny(unsafe_code)]

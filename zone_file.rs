@@ -122,6 +122,13 @@ impl ZoneFiles {
         }
     }
 
+    /// Makes a file for data that nobody needs once the device is gone; may sleep.
+    pub(crate) fn create_unnamed(&self) -> Result<OpenFile> {
+        let _scope = CredentialScope::enter(&self.credential);
+        self.directory()?
+            .create_unnamed(zone_file_flags(self.io), MODE)
+    }
+
     /// Makes durable which files there are; may sleep.
     pub(crate) fn sync(&self) -> Result {
         let mut made = self.made.lock();

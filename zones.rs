@@ -13,13 +13,17 @@
 use crate::{
     device::Common,
     kernel_ext::fs::FileExt,
+    options::OldData,
+    power_failure::Loss,
     sequential::SequentialZone,
+    undo::UndoLog,
     zone::WritePointer,
     zone_file::ZoneFile,
     zone_ranges::Place, //
 };
 use kernel::{
     alloc::Flags,
+    block::SECTOR_SHIFT,
     fs::File,
     new_spinlock,
     prelude::*,
@@ -71,7 +75,7 @@ impl Zone<'_> {
     /// Closes the file; may sleep. What is under way on it must have ended.
     pub(crate) fn close(&self) {
         match self {
-            Self::Conventional(zone) => zone.file.close(),
+            Self::Conventional(zone) => zone.close(),
             Self::Sequential(zone) => zone.close(),
         }
     }
@@ -83,15 +87,26 @@ pub(crate) struct ConventionalZone {
     /// The number of the zone on the device.
     number: u32,
     file: Arc<ZoneFile>,
+    /// The old data, if it is saved.
+    undo: Option<Pin<KBox<UndoLog>>>,
 }
 
 impl ConventionalZone {
     fn new(common: Arc<Common>, number: u32, flags: Flags) -> Result<Arc<Self>> {
         let file = Arc::pin_init(ZoneFile::new(), flags)?;
+        let undo = match common.old_data() {
+            OldData::Forget => None,
+            OldData::Save => {
+                let len = common.geometry().zone_len(number) << SECTOR_SHIFT;
+                let undo = UndoLog::new(number, len, common.block_size());
+                Some(KBox::pin_init(undo, flags)?)
+            }
+        };
         let zone = Self {
             common,
             number,
             file,
+            undo,
         };
         Ok(Arc::new(zone, flags)?)
     }
@@ -101,10 +116,45 @@ impl ConventionalZone {
         self.file.get_or_open(self.common.files(), self.number)
     }
 
+    /// The zone's file, whose bytes from `from` to `to` may be changed: what they have is saved if
+    /// it may be needed. May sleep.
+    pub(crate) fn file_to_write(&self, from: u64, to: u64) -> Result<ARef<File>> {
+        let file = self.file()?;
+        if let Some(undo) = &self.undo {
+            undo.save(&file, from..to, || self.common.files().create_unnamed())?;
+        }
+        Ok(file)
+    }
+
+    fn used_file(&self) -> Result<Option<ARef<File>>> {
+        self.file.get_if_used(self.common.files(), self.number)
+    }
+
     /// Makes durable what was written; may sleep.
     pub(crate) fn flush(&self) -> Result {
-        let file = self.file.get_if_used(self.common.files(), self.number)?;
-        file.map_or(Ok(()), |file| file.sync())
+        let sync = || self.used_file()?.map_or(Ok(()), |file| file.sync());
+        match &self.undo {
+            None => sync(),
+            Some(undo) => undo.flush(sync),
+        }
+    }
+
+    /// Loses what was written and not flushed, or a part of it, if the old data was saved; may
+    /// sleep. Nothing may be under way.
+    pub(crate) fn lose(&self, loss: Loss) -> Result {
+        let (Some(undo), Some(file)) = (&self.undo, self.used_file()?) else {
+            return Ok(());
+        };
+        undo.undo(&file, loss)?;
+        file.sync()
+    }
+
+    /// Closes the files; may sleep. What is under way on them must have ended.
+    fn close(&self) {
+        if let Some(undo) = &self.undo {
+            undo.close();
+        }
+        self.file.close();
     }
 }
 

@@ -88,6 +88,9 @@ const FALLOC_FL_KEEP_SIZE: c_int = 0x1;
 const FALLOC_FL_PUNCH_HOLE: c_int = 0x2;
 const FALLOC_FL_ZERO_RANGE: c_int = 0x10;
 
+// `include/uapi/asm-generic/fcntl.h`; the crate has no constant for it.
+const O_TMPFILE: u32 = 0o20000000 | flags::O_DIRECTORY;
+
 /// The largest block of a disk in bytes.
 const MAX_BLOCK: u32 = 4096;
 
@@ -230,8 +233,21 @@ impl Directory {
         self.open(name, flags | flags::O_CREAT | flags::O_EXCL, mode)
     }
 
+    /// Makes a file that has no name in this directory, and is gone when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// EOPNOTSUPP if the file system has no such files.
+    pub(crate) fn create_unnamed(&self, flags: u32, mode: u16) -> Result<OpenFile> {
+        self.open_path_in(c".", flags | O_TMPFILE, mode)
+    }
+
     fn open(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
         check_plain(name)?;
+        self.open_path_in(name, flags, mode)
+    }
+
+    fn open_path_in(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
         let flags = flags | flags::O_NOFOLLOW | flags::O_LARGEFILE;
         // SAFETY: The path is that of an open file, and the name a C string.
         let file = unsafe {
@@ -464,6 +480,10 @@ pub(crate) trait FileExt {
     /// file system has that. The size does not change.
     fn zero_range(&self, from: u64, to: u64) -> Result;
 
+    /// Copies the bytes from `from` to `to` to the same place of another file in the same file
+    /// system, which may share them if it can.
+    fn copy_to(&self, other: &File, from: u64, to: u64) -> Result;
+
     /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
     /// that this open file was not told about yet.
     ///
@@ -579,6 +599,31 @@ impl FileExt for File {
             Err(err) if err.to_errno() == EOPNOTSUPP => Ok(()),
             result => result,
         }
+    }
+
+    fn copy_to(&self, other: &File, from: u64, to: u64) -> Result {
+        let mut at = from;
+        while at < to {
+            let position = i64::try_from(at)?;
+            let len = usize::try_from(to - at)?;
+            // SAFETY: Both files are open.
+            let ret = unsafe {
+                bindings::vfs_copy_file_range(
+                    self.as_ptr(),
+                    position,
+                    other.as_ptr(),
+                    position,
+                    len,
+                    0,
+                )
+            };
+            match bytes_or_error(ret)? {
+                // The file ends there.
+                0 => return Err(EIO),
+                copied => at = at.saturating_add(u64::try_from(copied)?),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result {

@@ -53,7 +53,7 @@ BADBLOCKS = [b"badblocks", b"badblocks_read", b"badblocks_write"]
 FAULTS = [b"badblocks_once", b"badblocks_partial_io", b"fail_open", b"fail_close", b"fail_finish", b"fail_reset", b"timeout", b"requeue",
           b"read_nsec", b"write_nsec", b"flush_nsec", b"zone_nsec", b"read_mbps", b"write_mbps"]
 SIZES = [b"capacity", b"zone_size", b"zone_capacity"]
-OWN_FLAGS = [b"rotational"]
+OWN_FLAGS = [b"rotational", b"volatile_cache"]
 FLAGS = [b"buffered_io", b"ordered_zone_append", b"discard_write_cache", b"lazy_files"]
 
 
@@ -607,7 +607,7 @@ def option(r):
         return r.choice(NUMBERS) + b"=" + fuzzed_number(r)
     if kind < 0.57:
         if r.random() < 0.1:
-            return r.choice([b"rotational", b"rotational=1", b"block_size=" + r.choice([b"512", b"1024", b"4096", b"4K", b"8192", b"0x200"])])
+            return r.choice([b"rotational", b"rotational=1", b"volatile_cache", b"block_size=" + r.choice([b"512", b"1024", b"4096", b"4K", b"8192", b"0x200"])])
         return r.choice(SIZES) + b"=" + fuzzed_number(r) + r.choice([b"", b"K", b"k", b"M", b"M", b"G", b"T", b"P", b"E", b"B"])
     if kind < 0.6:
         return b"conv_zones=" + r.choice([b":", b":", b":", b",", b"::"]).join(fuzzed_range(r) for _ in range(r.choice([1, 2, 3, 3, 4, 20])))
@@ -1019,7 +1019,7 @@ def explain(text, ours, theirs):
         if re.search(rb"id=(-(,|\n|$)|[-+]?[0-9a-fA-FxX]{9,})", text):
             return "an id that wraps around, or a lone minus"
     options = text.split(b"\0", 1)[0]
-    if theirs == "EINVAL" and re.search(rb"[,\s]((capacity|zone_size|zone_capacity|block_size)=|rotational)|conv_zones=[^,\n]*[-:]", options):
+    if theirs == "EINVAL" and re.search(rb"[,\s]((capacity|zone_size|zone_capacity|block_size)=|rotational|volatile_cache)|conv_zones=[^,\n]*[-:]", options):
         return "options that the C driver doesn't have"
     if not refused and what == "add" and theirs == "EINVAL":
         if o[b"id"] not in ([0, -1] if b"ddd" in o[b"base_dir"] else IDS + [-1]):

@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "what only the driver uses is unused here")]
 #![deny(unsafe_code)]
 
+#[path = "../../block_set.rs"]
+mod block_set;
 #[path = "../../declaration.rs"]
 mod declaration;
 #[path = "../../fault.rs"]

@@ -20,11 +20,11 @@ devices() {
 test_list() {
 	assert_eq "$(wc -l <$CONTROL)" 2 "lines without devices"
 	add_dev capacity_mb=16,zone_size_mb=1,conv_zones=1
-	add_dev -i 3 capacity=10M,zone_size=4M,zone_capacity=3M,conv_zones=1-1,max_open_zones=2,queue_depth=8,buffered_io,zone_append=0,discard_write_cache,lazy_files,block_size=4096,rotational
+	add_dev -i 3 capacity=10M,zone_size=4M,zone_capacity=3M,conv_zones=1-1,max_open_zones=2,queue_depth=8,buffered_io,zone_append=0,discard_write_cache,lazy_files,block_size=4096,volatile_cache,rotational
 	assert_eq "$(head -2 $CONTROL | cut -c 1-10)" "add id=%d,
 remove id=" "the syntax"
 	assert_eq "$(devices)" "zloop0 live add id=0,capacity_mb=16,zone_size_mb=1,zone_capacity_mb=1,conv_zones=1,nr_queues=1,queue_depth=128,max_open_zones=0,zone_append=1,base_dir=$BASE
-zloop3 live add id=3,capacity=10M,zone_size_mb=4,zone_capacity_mb=3,conv_zones=1-1,block_size=4096,nr_queues=1,queue_depth=8,max_open_zones=2,zone_append=0,buffered_io,discard_write_cache,lazy_files,rotational,base_dir=$BASE"
+zloop3 live add id=3,capacity=10M,zone_size_mb=4,zone_capacity_mb=3,conv_zones=1-1,block_size=4096,nr_queues=1,queue_depth=8,max_open_zones=2,zone_append=0,buffered_io,discard_write_cache,lazy_files,volatile_cache,rotational,base_dir=$BASE"
 	remove_dev
 	assert_eq "$(devices | cut -d ' ' -f 1,2)" "zloop3 live" "the list after a removal"
 	# A refused command is no device.

@@ -169,6 +169,7 @@ declare -A STRERROR=(
 	[EROFS]='Read-only file system' [ERANGE]='Numerical result out of range'
 	[ENAMETOOLONG]='File name too long' [ELOOP]='Too many levels of symbolic links'
 	[EOVERFLOW]='Value too large for defined data type'
+	[EOPNOTSUPP]='Operation not supported'
 )
 
 # The command that failed with this message had one of these errors ("A|B").

@@ -26,6 +26,7 @@ use crate::{
     declaration::Declaration,
     device::{
         Device,
+        Ending,
         Zloop, //
     },
     directory::OpenedDirectory,
@@ -312,7 +313,8 @@ impl Registry {
             return Err(err);
         }
         drop(status);
-        device.close();
+        // The disk is gone, and there is nobody to return an error to.
+        let _ = device.close(Ending::Removed);
         drop(device);
         pr_info!("zloop{id}: removed\n");
         self.give_up_id(id);
@@ -334,8 +336,7 @@ impl Registry {
         disk.fail();
         drop(suspended);
         drop(status);
-        let lost = device.lose(loss);
-        device.close();
+        let lost = device.close(Ending::PowerFailed(loss));
         drop(device);
         pr_info!("zloop{id}: power failed\n");
         self.give_up_id(id);

@@ -304,6 +304,15 @@ impl Eagerness {
     }
 }
 
+/// How a device ends.
+#[derive(Clone, Copy)]
+pub(crate) enum Ending {
+    /// It was removed.
+    Removed,
+    /// Its power has failed, which loses so much whatever a removal loses.
+    PowerFailed(Loss),
+}
+
 /// A device.
 #[pin_data]
 pub(crate) struct Device {
@@ -509,16 +518,21 @@ impl Device {
         })
     }
 
-    /// Makes all durable that is to stay, and closes the files, after the disk was removed; may
-    /// sleep.
+    /// Loses what the end of the device takes, makes all durable that is to stay, and closes the
+    /// files, after the disk was removed; may sleep.
     ///
     /// The device that is made of these files next takes them for durable, and a flush of it syncs
     /// only what it has changed itself.
-    pub(crate) fn close(&self) {
-        if let WriteCache::DiscardUnflushed = self.write_cache {
-            // Each failure has its message, and there is nobody to return one to.
-            let _ = self.lose(Loss::All);
-        }
+    ///
+    /// # Errors
+    ///
+    /// That of [`Self::lose`]; each failure has its message.
+    pub(crate) fn close(&self, ending: Ending) -> Result {
+        let lost = match (ending, self.write_cache) {
+            (Ending::PowerFailed(loss), _) => self.lose(loss),
+            (Ending::Removed, WriteCache::DiscardUnflushed) => self.lose(Loss::All),
+            (Ending::Removed, WriteCache::Keep) => Ok(()),
+        };
         let _ = self.flush();
         for (_, zone) in self.zones.touched() {
             if let Zone::Sequential(zone) = zone {
@@ -528,14 +542,15 @@ impl Device {
             zone.close();
         }
         self.common.files().close();
+        lost
     }
 
-    /// Loses what was not flushed, or a part of it, after the disk was removed; may sleep.
+    /// Loses what was not flushed, or a part of it; may sleep.
     ///
     /// # Errors
     ///
     /// The last one: all zones are tried, and each failure has its message.
-    pub(crate) fn lose(&self, loss: Loss) -> Result {
+    fn lose(&self, loss: Loss) -> Result {
         let mut result = Ok(());
         for (number, zone) in self.zones.touched() {
             let lost = match zone {

@@ -146,7 +146,8 @@ under_load() { # options, seed
 	        self.issued = self.acked = self.durable = self.possible = 0
 	        self.at_risk = None
 	def power_off(seed): control("powerfail id=0" + (f",seed={seed}" if seed else ""))
-	GONE = {errno.EIO, errno.ENOSPC, errno.ENXIO, errno.ENODEV}
+	# Without power it has no capacity, and no zone is within that.
+	GONE = {errno.EIO, errno.ENOSPC, errno.ENXIO, errno.ENODEV, errno.EINVAL}
 	def flushed():
 	    for v in models.values(): v.possible = max(v.possible, v.issued)
 	def work(d, r, models, mine, rnd, off, failed, counts):

@@ -47,12 +47,12 @@ use crate::{
         },
     },
     message::MessageLimit,
+    option_error::Errno,
     options::{
         AddAgain,
         AddOptions,
         Append,
         Command,
-        Errno,
         IoMode,
         SYNTAX, //
     },

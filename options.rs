@@ -31,7 +31,7 @@
 //! no other white space. A NUL ends the text.
 //!
 //! An option is a name, or a name, `=` and a value. If it is given more than once, the last one
-//! counts, but each must be valid. [`OPTIONS`] and [`FAULTS`] have all of them.
+//! counts, but each must be valid. `option_table.rs` has all of them.
 //!
 //! - A number is decimal, leading zeros or not, or hexadecimal after `0x`. There are no signs.
 //! - A size in bytes may end in `K`, `M`, `G`, `T`, `P` or `E`; the last one only if it is decimal.
@@ -48,45 +48,50 @@
 //!
 //! A text that is not in the language is refused as a whole: see [`Error`] for what is said then.
 
-use core::fmt;
-use core::num::NonZeroU32;
+use core::{
+    fmt,
+    num::NonZeroU32, //
+};
 
-use crate::zone::Failure;
 use crate::{
-    declaration::{
-        Declaration,
-        ZoneRange, //
-    },
-    fault::{
-        BadBlocks,
-        BadWrite,
-        Clear,
-        Injection,
-        Kind,
-        Lasting,
-        Sectors,
-        ZoneCommand, //
-    },
+    declaration::Declaration,
+    fault::Injection,
     geometry::{
         self,
-        BlockSize,
         Geometry,
-        Mismatch,
         Shape, //
+    },
+    option_draft::Draft,
+    option_error::{
+        Error,
+        Origin, //
+    },
+    option_table::{
+        Scope,
+        BUFFERED_IO,
+        DISCARD_WRITE_CACHE,
+        ID,
+        LAZY_FILES,
+        MAX_ACTIVE_ZONES,
+        MAX_OPEN_ZONES,
+        NR_QUEUES,
+        ORDERED_ZONE_APPEND,
+        QUEUE_DEPTH,
+        ROTATIONAL,
+        VOLATILE_CACHE,
+        WRITE_FAULT,
+        ZONE_APPEND, //
+    },
+    option_text::{
+        is_space,
+        up_to, //
     },
     power_failure::Loss,
     size::{
-        factor_of,
         Allowed,
-        Refused,
-        Size,
-        Step,
-        Unit, //
+        Refused, //
     },
-    zone_ranges::{
-        ZoneRanges,
-        MAX_RANGES, //
-    },
+    zone::Failure,
 };
 
 /// What a read of the control device gives: byte for byte the C driver's text, without the options
@@ -95,52 +100,6 @@ pub(crate) const SYNTAX: &str = "add id=%d,capacity_mb=%u,zone_size_mb=%u,zone_c
     conv_zones=%u,base_dir=%s,nr_queues=%u,queue_depth=%u,buffered_io,zone_append=%u,\
     ordered_zone_append,discard_write_cache,max_open_zones=%u\n\
     remove id=%d\n";
-
-/// Where the directories of devices are if `base_dir` doesn't say.
-const DEFAULT_BASE_DIR: &[u8] = b"/var/local/zloop";
-/// Requests that each queue of a device can hold if `queue_depth` doesn't say.
-const DEFAULT_QUEUE_DEPTH: NonZeroU32 = NonZeroU32::MIN.saturating_add(127);
-/// The block layer's `BLK_MQ_MAX_DEPTH`. It makes do with this much where more is asked for.
-const MAX_QUEUE_DEPTH: NonZeroU32 = NonZeroU32::MIN.saturating_add(10239);
-
-/// The largest `id`. The C driver takes an `int`, and names its disk, directory and work queue
-/// with it.
-// CAST: The maximum of `i32` is a `u32`.
-const MAX_ID: u32 = i32::MAX as u32;
-/// The smallest `id`, without its sign.
-const MIN_ID_MAGNITUDE: u32 = i32::MIN.unsigned_abs();
-
-/// Name of the option that all commands have.
-const ID: &str = "id";
-/// Name of the option for [`Declaration::zones`].
-const ZONES: &str = "zones";
-/// Name of the option for [`AddOptions::max_open_zones`].
-const MAX_OPEN_ZONES: &str = "max_open_zones";
-/// Name of the option for [`AddOptions::max_active_zones`].
-const MAX_ACTIVE_ZONES: &str = "max_active_zones";
-/// Name of the option for [`AddOptions::write_fault`].
-const WRITE_FAULT: &str = "write_fault";
-/// Name of the option for [`AddOptions::nr_queues`].
-const NR_QUEUES: &str = "nr_queues";
-/// Name of the option for [`AddOptions::queue_depth`].
-const QUEUE_DEPTH: &str = "queue_depth";
-/// Name of the option for [`IoMode::Buffered`].
-const BUFFERED_IO: &str = "buffered_io";
-/// Name of the option for [`Append::Emulated`].
-const ZONE_APPEND: &str = "zone_append";
-/// Name of the option for [`Append::Ordered`].
-const ORDERED_ZONE_APPEND: &str = "ordered_zone_append";
-/// Name of the option for [`WriteCache::DiscardUnflushed`].
-const DISCARD_WRITE_CACHE: &str = "discard_write_cache";
-/// Name of the option for [`OldData::Save`].
-const VOLATILE_CACHE: &str = "volatile_cache";
-/// Name of the option for [`Rotation::Rotational`].
-const ROTATIONAL: &str = "rotational";
-/// Name of the option for [`FileCreation::AtFirstUse`].
-const LAZY_FILES: &str = "lazy_files";
-
-/// How much of a text that can't be understood is repeated in a message, in bytes.
-const QUOTE_LEN: usize = 48;
 
 /// A command that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -303,7 +262,7 @@ impl fmt::Display for AddAgain<'_> {
 }
 
 /// The error for a value that the other options don't allow.
-fn refusal(refused: Refused, shape: &Shape) -> Error<'static> {
+pub(crate) fn refusal(refused: Refused, shape: &Shape) -> Error<'static> {
     let was_default = shape_options(shape).contains(&(refused.option, IsGiven::No));
     Error::Refused {
         refused,
@@ -317,13 +276,13 @@ fn refusal(refused: Refused, shape: &Shape) -> Error<'static> {
 
 /// Whether a part of a shape is given.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum IsGiven {
+pub(crate) enum IsGiven {
     Yes,
     No,
 }
 
 /// The options that a shape is made of, those that the C driver has.
-fn shape_options(shape: &Shape) -> [(&'static str, IsGiven); 4] {
+pub(crate) fn shape_options(shape: &Shape) -> [(&'static str, IsGiven); 4] {
     let is_given = |given| if given { IsGiven::Yes } else { IsGiven::No };
     [
         (
@@ -487,1047 +446,43 @@ pub(crate) fn recorded_declarations(
         })
 }
 
-/// One option of the language.
-pub(crate) struct Opt {
-    /// What it is called, without `=`.
-    pub(crate) name: &'static str,
-    /// What it sets, and the unit, to follow the name in a text.
-    pub(crate) meaning: &'static str,
-    group: Group,
-    value: Value,
-}
-
-impl fmt::Debug for Opt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-/// What follows an option's name, and where it goes.
-enum Value {
-    /// A device's number.
-    Id(fn(&mut Draft<'_>, Id)),
-    /// One of these words, given by its index.
-    Word(&'static [&'static str], fn(&mut Draft<'_>, usize)),
-    /// Bad sectors.
-    BadBlocks(fn(&mut Draft<'_>, BadBlocks)),
-    /// Zones in a row.
-    Zones(fn(&mut Draft<'_>, ZoneRange)),
-    /// One of these numbers.
-    Number(Allowed, fn(&mut Draft<'_>, u32)),
-    /// A size.
-    Size(SizeRange, fn(&mut Draft<'_>, Size)),
-    /// Zones.
-    Conventional(fn(&mut Draft<'_>, ZoneRanges)),
-    /// A path.
-    Path(for<'a> fn(&mut Draft<'a>, &'a [u8])),
-    /// Nothing: the option is there or it isn't.
-    Nothing(fn(&mut Draft<'_>)),
-}
-
-/// Writes what follows "must be" in a message.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(_) => write!(f, "from 0 to {MAX_ID}, or negative for the first free one"),
-            Self::Word(words, _) => {
-                for (nr, word) in words.iter().enumerate() {
-                    let separator = match nr {
-                        0 => "",
-                        nr if nr.saturating_add(1) == words.len() => " or ",
-                        _ => ", ",
-                    };
-                    write!(f, "{separator}{word}")?;
-                }
-                Ok(())
-            }
-            Self::BadBlocks(_) => f.write_str("+ or -, the first sector, - and the last one"),
-            Self::Zones(_) => f.write_str("a zone's number, or the first one, - and the last one"),
-            Self::Number(allowed, _) => allowed.fmt(f),
-            Self::Size(range, _) => range.allowed().fmt(f),
-            Self::Conventional(_) => write!(
-                f,
-                "the number of the first ones, or ascending ranges as 0-3:10, at most {MAX_RANGES}"
-            ),
-            Self::Path(_) => f.write_str("a path"),
-            Self::Nothing(_) => f.write_str("without a value"),
-        }
-    }
-}
-
-/// The sizes that an option takes, whatever the others are.
-struct SizeRange {
-    unit: Unit,
-    /// In bytes.
-    min: u64,
-    /// In bytes.
-    max: u64,
-    step: Step,
-}
-
-impl SizeRange {
-    fn allowed(&self) -> Allowed {
-        Allowed::sizes(self.unit, self.min, self.max, self.step)
-    }
-}
-
-/// What an option is about, which decides where it can be used.
-#[derive(Clone, Copy)]
-enum Group {
-    /// Which device is meant.
-    Identity,
-    /// Which zones are meant.
-    Zones,
-    /// What is to fail.
-    Faults,
-    /// What the device is from the day it was made.
-    Geometry,
-    /// What its directory looks like. A later `add` may change it.
-    Files,
-    /// How the device works until it is removed.
-    Manner,
-    /// What a power failure takes.
-    PowerFailure,
-}
-
-/// Where options stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// In an `add` command.
-    Add,
-    /// In a `remove` command.
-    Remove,
-    /// In a `powerfail` command.
-    PowerFail,
-    /// In the record beside the zone files.
-    Record,
-    /// In a command that declares zones to have failed so, or to be good.
-    Declare(Option<Failure>),
-    /// In an `inject` command.
-    Inject,
-    /// In the record of what was declared.
-    RecordedDeclaration(Option<Failure>),
-}
-
-impl Scope {
-    /// Whether `option` can be used here.
-    fn takes(self, option: &Opt) -> bool {
-        match self {
-            Self::Add => !matches!(
-                option.group,
-                Group::Zones | Group::Faults | Group::PowerFailure
-            ),
-            Self::Inject => matches!(option.group, Group::Identity | Group::Faults),
-            Self::Declare(_) => matches!(option.group, Group::Identity | Group::Zones),
-            Self::RecordedDeclaration(_) => matches!(option.group, Group::Zones),
-            Self::Remove => matches!(option.group, Group::Identity),
-            Self::PowerFail => matches!(option.group, Group::Identity | Group::PowerFailure),
-            Self::Record => matches!(option.group, Group::Geometry | Group::Files),
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Add => "add",
-            Self::Remove => "remove",
-            Self::PowerFail => "powerfail",
-            Self::Record => "the record of the geometry",
-            Self::Inject => "inject",
-            Self::Declare(failure) | Self::RecordedDeclaration(failure) => {
-                Declaration::command(*failure)
-            }
-        })
-    }
-}
-
-/// Numbers that only other options can limit.
-const ANY: Allowed = Allowed::Range {
-    min: 0,
-    // CAST: to more bits.
-    max: u32::MAX as u64,
-};
-/// Yes or no.
-const ZERO_OR_ONE: Allowed = Allowed::Range { min: 0, max: 1 };
-/// [`ANY`] without 0.
-const POSITIVE: Allowed = Allowed::Range {
-    min: 1,
-    // CAST: to more bits.
-    max: u32::MAX as u64,
-};
-
-/// The sizes of blocks: those of [`BlockSize`].
-const BLOCK_SIZES: Allowed = Allowed::PowerOfTwo {
-    // CAST: to more bits.
-    min: BlockSize::MIN as u64,
-    max: BlockSize::MAX as u64,
-};
-
-/// Sizes in MiB that only other options can limit.
-const ANY_MEBIBYTES: SizeRange = SizeRange {
-    unit: Unit::Mebibyte,
-    min: 1 << 20,
-    // CAST: to more bits.
-    max: (u32::MAX as u64) << 20,
-    step: Step::Multiple(512),
-};
-
-/// The sizes of zones.
-const fn zone_sizes(unit: Unit) -> SizeRange {
-    SizeRange {
-        unit,
-        min: geometry::MIN_ZONE_SIZE,
-        max: geometry::MAX_ZONE_SIZE,
-        step: Step::PowerOfTwo,
-    }
-}
-
-/// Sizes in bytes, in whole sectors, up to `max`.
-const fn sectors(max: u64) -> SizeRange {
-    SizeRange {
-        unit: Unit::Byte,
-        min: 512,
-        max,
-        step: Step::Multiple(512),
-    }
-}
-
-/// All options: those of the C driver in the order of [`SYNTAX`], then our own.
-pub(crate) static OPTIONS: [Opt; 24] = [
-    Opt {
-        name: ID,
-        meaning: "the number of the device",
-        group: Group::Identity,
-        value: Value::Id(|draft, id| draft.id = Some(id)),
-    },
-    Opt {
-        name: geometry::CAPACITY.mebibytes,
-        meaning: "the capacity of the device in MiB",
-        group: Group::Geometry,
-        value: Value::Size(ANY_MEBIBYTES, |draft, size| {
-            draft.shape.capacity = Some(size)
-        }),
-    },
-    Opt {
-        name: geometry::ZONE_SIZE.mebibytes,
-        meaning: "the size of a zone in MiB",
-        group: Group::Geometry,
-        value: Value::Size(zone_sizes(Unit::Mebibyte), |draft, size| {
-            draft.shape.zone_size = Some(size)
-        }),
-    },
-    Opt {
-        name: geometry::ZONE_CAPACITY.mebibytes,
-        meaning: "the capacity of a sequential zone in MiB",
-        group: Group::Geometry,
-        value: Value::Size(ANY_MEBIBYTES, |draft, size| {
-            draft.shape.zone_capacity = Some(size)
-        }),
-    },
-    Opt {
-        name: geometry::CONV_ZONES,
-        meaning: "which zones are conventional",
-        group: Group::Geometry,
-        value: Value::Conventional(|draft, zones| draft.shape.conv_zones = Some(zones)),
-    },
-    Opt {
-        name: "base_dir",
-        meaning: "the directory that holds the device's own",
-        group: Group::Manner,
-        value: Value::Path(|draft, path| draft.base_dir = path),
-    },
-    Opt {
-        name: NR_QUEUES,
-        meaning: "the number of queues",
-        group: Group::Manner,
-        value: Value::Number(POSITIVE, |draft, queues| {
-            draft.nr_queues = NonZeroU32::new(queues)
-        }),
-    },
-    Opt {
-        name: QUEUE_DEPTH,
-        meaning: "the requests that a queue can hold",
-        group: Group::Manner,
-        value: Value::Number(POSITIVE, |draft, depth| {
-            draft.queue_depth = NonZeroU32::new(depth)
-        }),
-    },
-    Opt {
-        name: BUFFERED_IO,
-        meaning: "use the page cache",
-        group: Group::Manner,
-        value: Value::Nothing(|draft| draft.io = IoMode::Buffered),
-    },
-    Opt {
-        name: ZONE_APPEND,
-        meaning: "1 for native zone append, 0 to have it emulated",
-        group: Group::Manner,
-        value: Value::Number(Allowed::Range { min: 0, max: 1 }, |draft, native| {
-            draft.zone_append = native
-        }),
-    },
-    Opt {
-        name: ORDERED_ZONE_APPEND,
-        meaning: "keep native zone appends in order",
-        group: Group::Manner,
-        value: Value::Nothing(|draft| draft.native_append = Append::Ordered),
-    },
-    Opt {
-        name: DISCARD_WRITE_CACHE,
-        meaning: "lose unflushed data at removal",
-        group: Group::Manner,
-        value: Value::Nothing(|draft| draft.write_cache = WriteCache::DiscardUnflushed),
-    },
-    Opt {
-        name: MAX_OPEN_ZONES,
-        meaning: "how many sequential zones can be open at once, 0 for any number",
-        group: Group::Manner,
-        value: Value::Number(ANY, |draft, zones| draft.max_open_zones = zones),
-    },
-    Opt {
-        name: MAX_ACTIVE_ZONES,
-        meaning: "how many sequential zones can be open or closed at once, 0 for any number",
-        group: Group::Manner,
-        value: Value::Number(ANY, |draft, zones| draft.max_active_zones = zones),
-    },
-    Opt {
-        name: LAZY_FILES,
-        meaning: "make the files of sequential zones when they are first written",
-        group: Group::Files,
-        value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
-    },
-    Opt {
-        name: VOLATILE_CACHE,
-        meaning: "let a power failure take back what conventional zones have not flushed",
-        group: Group::Manner,
-        value: Value::Nothing(|draft| draft.old_data = OldData::Save),
-    },
-    Opt {
-        name: "seed",
-        meaning: "lose a part of the unflushed data that follows from this number",
-        group: Group::PowerFailure,
-        value: Value::Number(ANY, |draft, seed| draft.loss = Loss::Part(seed)),
-    },
-    Opt {
-        name: WRITE_FAULT,
-        meaning: "what a zone is after a write to it has failed",
-        group: Group::Manner,
-        value: Value::Word(&["good", "readonly", "offline"], |draft, nr| {
-            draft.write_fault = match nr {
-                0 => None,
-                1 => Some(Failure::ReadOnly),
-                _ => Some(Failure::Offline),
-            }
-        }),
-    },
-    Opt {
-        name: geometry::CAPACITY.bytes,
-        meaning: "the capacity of the device in bytes",
-        group: Group::Geometry,
-        value: Value::Size(sectors(geometry::MAX_CAPACITY), |draft, size| {
-            draft.shape.capacity = Some(size)
-        }),
-    },
-    Opt {
-        name: geometry::ZONE_SIZE.bytes,
-        meaning: "the size of a zone in bytes",
-        group: Group::Geometry,
-        value: Value::Size(zone_sizes(Unit::Byte), |draft, size| {
-            draft.shape.zone_size = Some(size)
-        }),
-    },
-    Opt {
-        name: geometry::ZONE_CAPACITY.bytes,
-        meaning: "the capacity of a sequential zone in bytes",
-        group: Group::Geometry,
-        value: Value::Size(sectors(geometry::MAX_ZONE_SIZE), |draft, size| {
-            draft.shape.zone_capacity = Some(size)
-        }),
-    },
-    Opt {
-        name: geometry::BLOCK_SIZE,
-        meaning: "the unit of I/O in bytes",
-        group: Group::Geometry,
-        value: Value::Number(BLOCK_SIZES, |draft, bytes| {
-            draft.shape.block_size = BlockSize::new(bytes)
-        }),
-    },
-    Opt {
-        name: ROTATIONAL,
-        meaning: "say that it is a disk that turns",
-        group: Group::Manner,
-        value: Value::Nothing(|draft| draft.rotation = Rotation::Rotational),
-    },
-    Opt {
-        name: ZONES,
-        meaning: "which zones",
-        group: Group::Zones,
-        value: Value::Zones(|draft, zones| draft.zones = Some(zones)),
-    },
-];
-
-/// The options of `inject`, but for `id`.
-static FAULTS: [Opt; 18] = [
-    Opt {
-        name: "badblocks",
-        meaning: "the sectors that are bad, or not any more",
-        group: Group::Faults,
-        value: Value::BadBlocks(|draft, change| draft.injection.badblocks = Some(change)),
-    },
-    Opt {
-        name: "badblocks_read",
-        meaning: "those that are bad for reads",
-        group: Group::Faults,
-        value: Value::BadBlocks(|draft, change| draft.injection.badblocks_read = Some(change)),
-    },
-    Opt {
-        name: "badblocks_write",
-        meaning: "those that are bad for writes",
-        group: Group::Faults,
-        value: Value::BadBlocks(|draft, change| draft.injection.badblocks_write = Some(change)),
-    },
-    Opt {
-        name: "badblocks_once",
-        meaning: "1 if a bad sector is bad only once",
-        group: Group::Faults,
-        value: Value::Number(ZERO_OR_ONE, |draft, once| {
-            draft.injection.lasting = Some(match once {
-                0 => Lasting::Always,
-                _ => Lasting::Once,
-            })
-        }),
-    },
-    Opt {
-        name: "badblocks_partial_io",
-        meaning: "1 if a write that comes to a bad sector writes what is before it",
-        group: Group::Faults,
-        value: Value::Number(ZERO_OR_ONE, |draft, partial| {
-            draft.injection.bad_write = Some(match partial {
-                0 => BadWrite::Nothing,
-                _ => BadWrite::Partial,
-            })
-        }),
-    },
-    Opt {
-        name: "fail_open",
-        meaning: "how many of the next opens of zones fail",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.fail.of(ZoneCommand::Open) = Some(number)
-        }),
-    },
-    Opt {
-        name: "fail_close",
-        meaning: "how many of the next closes of zones fail",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.fail.of(ZoneCommand::Close) = Some(number)
-        }),
-    },
-    Opt {
-        name: "fail_finish",
-        meaning: "how many of the next finishes of zones fail",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.fail.of(ZoneCommand::Finish) = Some(number)
-        }),
-    },
-    Opt {
-        name: "fail_reset",
-        meaning: "how many of the next resets of zones fail",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.fail.of(ZoneCommand::Reset) = Some(number)
-        }),
-    },
-    Opt {
-        name: "timeout",
-        meaning: "how many of the next requests get lost",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| draft.injection.timeout = Some(number)),
-    },
-    Opt {
-        name: "requeue",
-        meaning: "how many of the next requests are queued again",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| draft.injection.requeue = Some(number)),
-    },
-    Opt {
-        name: "read_nsec",
-        meaning: "how many nanoseconds reads take longer",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.nsec.of(Kind::Read) = Some(number)
-        }),
-    },
-    Opt {
-        name: "write_nsec",
-        meaning: "how many nanoseconds writes and appends take longer",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.nsec.of(Kind::Write) = Some(number)
-        }),
-    },
-    Opt {
-        name: "flush_nsec",
-        meaning: "how many nanoseconds flushes take longer",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.nsec.of(Kind::Flush) = Some(number)
-        }),
-    },
-    Opt {
-        name: "zone_nsec",
-        meaning: "how many nanoseconds commands for zones take longer",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.nsec.of(Kind::Zone) = Some(number)
-        }),
-    },
-    Opt {
-        name: "read_mbps",
-        meaning: "how many MiB can be read in a second, 0 for any number",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.mbps.of(Kind::Read) = Some(number)
-        }),
-    },
-    Opt {
-        name: "write_mbps",
-        meaning: "how many MiB can be written in a second, 0 for any number",
-        group: Group::Faults,
-        value: Value::Number(ANY, |draft, number| {
-            *draft.injection.mbps.of(Kind::Write) = Some(number)
-        }),
-    },
-    Opt {
-        name: "clear",
-        meaning: "take back all that was injected before",
-        group: Group::Faults,
-        value: Value::Nothing(|draft| draft.injection.clear = Some(Clear)),
-    },
-];
-
-/// All options there are.
-fn options() -> impl Iterator<Item = &'static Opt> {
-    OPTIONS.iter().chain(&FAULTS)
-}
-
-/// A device's number as it is written.
-#[derive(Clone, Copy)]
-enum Id {
-    /// This one, at most [`MAX_ID`].
-    Number(u32),
-    /// A negative one.
-    FirstFree,
-}
-
-/// The options that were read so far, each valid by itself.
-struct Draft<'a> {
-    id: Option<Id>,
-    zones: Option<ZoneRange>,
-    injection: Injection,
-    shape: Shape,
-    base_dir: &'a [u8],
-    nr_queues: Option<NonZeroU32>,
-    queue_depth: Option<NonZeroU32>,
-    io: IoMode,
-    zone_append: u32,
-    /// What appends are if they are native.
-    native_append: Append,
-    write_cache: WriteCache,
-    max_open_zones: u32,
-    max_active_zones: u32,
-    creation: FileCreation,
-    write_fault: Option<Failure>,
-    old_data: OldData,
-    rotation: Rotation,
-    loss: Loss,
-}
-
-impl<'a> Draft<'a> {
-    /// Reads a list of options.
-    fn read(list: &'a [u8], scope: Scope) -> Result<Self, Error<'a>> {
-        let mut draft = Self {
-            id: None,
-            zones: None,
-            injection: Injection::default(),
-            shape: Shape::default(),
-            base_dir: DEFAULT_BASE_DIR,
-            nr_queues: None,
-            queue_depth: None,
-            io: IoMode::Direct,
-            zone_append: 1,
-            native_append: Append::Native,
-            write_cache: WriteCache::Keep,
-            max_open_zones: 0,
-            max_active_zones: 0,
-            creation: FileCreation::AtAdd,
-            write_fault: None,
-            old_data: OldData::Forget,
-            rotation: Rotation::NonRotational,
-            loss: Loss::All,
-        };
-        let spaces = up_to(list, |byte| !is_space(byte)).len();
-        let list = list.get(spaces..).unwrap_or_default();
-        for item in list.split(|&byte| byte == b',' || byte == b'\n') {
-            if !item.is_empty() {
-                draft.read_option(item, scope)?;
-            }
-        }
-        Ok(draft)
-    }
-
-    /// Reads one option.
-    fn read_option(&mut self, item: &'a [u8], scope: Scope) -> Result<(), Error<'a>> {
-        let name = up_to(item, |byte| byte == b'=');
-        // What is left is empty or starts with `=`.
-        let given = item.get(name.len()..).and_then(|rest| rest.get(1..));
-        let option = options()
-            .find(|option| option.name.as_bytes() == name)
-            .ok_or(Error::UnknownOption { name, scope })?;
-        if !scope.takes(option) {
-            return Err(Error::Misplaced { option, scope });
-        }
-
-        let bad = |given| {
-            move |fault| Error::Bad {
-                option,
-                given,
-                fault,
-            }
-        };
-        match (&option.value, given) {
-            (Value::Nothing(set), None) => set(self),
-            (Value::Nothing(_), Some(given)) => return Err(Error::Unwanted { option, given }),
-            (_, None | Some([])) => return Err(Error::Empty(option)),
-            (Value::Id(set), Some(given)) => set(self, id(given).map_err(bad(given))?),
-            (Value::Word(words, set), Some(given)) => {
-                let nr = words.iter().position(|word| word.as_bytes() == given);
-                set(self, nr.ok_or(Fault::OutOfRange).map_err(bad(given))?);
-            }
-            (Value::BadBlocks(set), Some(given)) => {
-                set(self, bad_blocks(given).map_err(bad(given))?)
-            }
-            (Value::Zones(set), Some(given)) => set(self, zones(given).map_err(bad(given))?),
-            (Value::Number(allowed, set), Some(given)) => {
-                let number = number(given).map_err(bad(given))?;
-                if !allowed.contains(number.into()) {
-                    return Err(bad(given)(Fault::OutOfRange));
-                }
-                set(self, number);
-            }
-            (Value::Size(range, set), Some(given)) => {
-                set(self, size(given, range).map_err(bad(given))?);
-            }
-            (Value::Conventional(set), Some(given)) => {
-                set(self, zone_ranges(given).map_err(bad(given))?);
-            }
-            (Value::Path(set), Some(given)) => set(self, given),
-        }
-        Ok(())
-    }
-
-    /// What the options mean to `add`.
-    fn add(self) -> Result<AddOptions<'a>, Error<'a>> {
-        let max_active_zones = NonZeroU32::new(self.max_active_zones);
-        Ok(AddOptions {
-            id: match self.id {
-                Some(Id::Number(id)) => Some(id),
-                Some(Id::FirstFree) | None => None,
-            },
-            shape: self.shape,
-            max_open_zones: NonZeroU32::new(self.max_open_zones).or(max_active_zones),
-            max_active_zones,
-            base_dir: self.base_dir,
-            nr_queues: self.nr_queues.unwrap_or(NonZeroU32::MIN),
-            queue_depth: self
-                .queue_depth
-                .unwrap_or(DEFAULT_QUEUE_DEPTH)
-                .min(MAX_QUEUE_DEPTH),
-            io: self.io,
-            append: match self.zone_append {
-                0 => Append::Emulated,
-                _ => self.native_append,
-            },
-            write_cache: self.write_cache,
-            creation: self.creation,
-            write_fault: self.write_fault,
-            old_data: self.old_data,
-            rotation: self.rotation,
-        })
-    }
-
-    /// What the options mean to `powerfail`.
-    fn power_fail(self) -> Result<(u32, Loss), Error<'a>> {
-        Ok((self.device(Scope::PowerFail)?, self.loss))
-    }
-
-    /// The device that is meant, which must be there.
-    fn device(&self, scope: Scope) -> Result<u32, Error<'a>> {
-        match self.id {
-            Some(Id::Number(id)) => Ok(id),
-            Some(Id::FirstFree) => Err(Error::NoSuchDevice),
-            None => Err(Error::Missing { option: ID, scope }),
-        }
-    }
-
-    /// The faults that are to be injected: at least one, or `clear`.
-    fn injection(&self) -> Result<Injection, Error<'a>> {
-        if self.injection == Injection::default() {
-            return Err(Error::Missing {
-                option: "a fault",
-                scope: Scope::Inject,
-            });
-        }
-        Ok(self.injection)
-    }
-
-    /// The zones that are meant, declared to have failed so.
-    fn declaration(
-        &self,
-        failure: Option<Failure>,
-        scope: Scope,
-    ) -> Result<Declaration, Error<'a>> {
-        let option = ZONES;
-        let zones = self.zones.ok_or(Error::Missing { option, scope })?;
-        Ok(Declaration { zones, failure })
-    }
-
-    /// What the options mean in a device's directory.
-    fn recorded(self) -> Result<Record, Error<'a>> {
-        for (option, given) in shape_options(&self.shape) {
-            if given == IsGiven::No {
-                return Err(Error::Missing {
-                    option,
-                    scope: Scope::Record,
-                });
-            }
-        }
-        let geometry =
-            Geometry::new(self.shape).map_err(|refused| refusal(refused, &self.shape))?;
-        Ok(Record {
-            geometry,
-            creation: self.creation,
-        })
-    }
-}
-
-/// What is wrong with a text. [`Display`](fmt::Display) writes a line for the log, without a line
-/// end: it names the option, says what was wrong with it and what is allowed.
-#[derive(Debug)]
-pub(crate) enum Error<'a> {
-    /// The text doesn't start with a command's name, but with this.
-    UnknownCommand(&'a [u8]),
-    /// There is no option of this name.
-    UnknownOption { name: &'a [u8], scope: Scope },
-    /// There is such an option, but not here.
-    Misplaced { option: &'static Opt, scope: Scope },
-    /// The option needs a value.
-    Empty(&'static Opt),
-    /// The option has a value and takes none.
-    Unwanted {
-        option: &'static Opt,
-        given: &'a [u8],
-    },
-    /// The option doesn't take this value, whatever the others are.
-    Bad {
-        option: &'static Opt,
-        given: &'a [u8],
-        fault: Fault,
-    },
-    /// The option doesn't take this value, given the others.
-    Refused { refused: Refused, origin: Origin },
-    /// The option doesn't have the value that it had when the device was made.
-    Changed(Mismatch<'a>),
-    /// An option is not there that must be.
-    Missing { option: &'static str, scope: Scope },
-    /// A negative `id` was given where that means no device.
-    NoSuchDevice,
-}
-
-/// What is wrong with the text of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// It is not a number.
-    NotANumber,
-    /// It is a number, but not one of those that are allowed.
-    OutOfRange,
-}
-
-/// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The command gave it.
-    Given,
-    /// The command gave none.
-    Default,
-}
-
-/// The error numbers that a command can fail with before anything is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Errno {
-    /// `EINVAL`.
-    Inval,
-    /// `ENODEV`.
-    NoDev,
-}
-
-impl Error<'_> {
-    /// The error number that the C driver gives, which is what scripts see.
-    pub(crate) fn errno(&self) -> Errno {
-        match self {
-            Self::NoSuchDevice => Errno::NoDev,
-            _ => Errno::Inval,
-        }
-    }
-}
-
-impl fmt::Display for Error<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownCommand(name) => {
-                write!(
-                    f,
-                    "unknown command {}: must be add, remove, powerfail, ",
-                    Quoted(name)
-                )?;
-                f.write_str("zone_readonly, zone_offline, zone_good or inject")
-            }
-            Self::UnknownOption { name, scope } => {
-                let name = Quoted(name);
-                write!(f, "unknown option {name}: {scope} takes {}", Taken(*scope))
-            }
-            Self::Misplaced { option, scope } => {
-                let name = option.name;
-                write!(f, "{name}: not an option here, {scope} takes ")?;
-                Taken(*scope).fmt(f)
-            }
-            Self::Empty(Opt { name, value, .. }) => {
-                write!(f, "{name}: has no value, must be {value}")
-            }
-            Self::Unwanted { option, given } => {
-                let Opt { name, value, .. } = option;
-                write!(f, "{name}={}: must be {value}", Quoted(given))
-            }
-            Self::Bad {
-                option,
-                given,
-                fault,
-            } => {
-                let Opt {
-                    name,
-                    meaning,
-                    value,
-                    ..
-                } = option;
-                let wrong = match fault {
-                    Fault::NotANumber => "not a number, ",
-                    Fault::OutOfRange => "",
-                };
-                let given = Quoted(given);
-                write!(f, "{name}={given}: {wrong}must be {value} ({meaning})")
-            }
-            Self::Refused { refused, origin } => {
-                refused.fmt(f)?;
-                match origin {
-                    Origin::Given => Ok(()),
-                    Origin::Default => write!(f, " ({} is the default)", refused.given),
-                }
-            }
-            Self::Changed(mismatch) => mismatch.fmt(f),
-            Self::Missing { option, scope } => write!(f, "{option}: missing, {scope} needs it"),
-            Self::NoSuchDevice => write!(f, "{ID}: negative, must be that of a device"),
-        }
-    }
-}
-
-/// Writes the names of the options that can be used in a place.
-struct Taken(Scope);
-
-impl fmt::Display for Taken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let taken = options().filter(|option| self.0.takes(option));
-        for (nr, option) in taken.enumerate() {
-            if nr > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(option.name)?;
-        }
-        Ok(())
-    }
-}
-
-/// Writes bytes that may be anything in a form that fits a log: in quotes, escaped, and cut if
-/// there are many.
-struct Quoted<'a>(&'a [u8]);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.get(..QUOTE_LEN) {
-            Some(start) if start.len() < self.0.len() => {
-                write!(f, "\"{}\"...", start.escape_ascii())
-            }
-            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
-        }
-    }
-}
-
-/// The part of `text` before the first byte for which `end` is true, or all of it.
-fn up_to(text: &[u8], end: impl FnMut(u8) -> bool) -> &[u8] {
-    let len = text.iter().copied().position(end).unwrap_or(text.len());
-    text.get(..len).unwrap_or(text)
-}
-
-/// Whether `byte` is what C's `isspace()` calls white space.
-fn is_space(byte: u8) -> bool {
-    // A vertical tab is none to `is_ascii_whitespace()`.
-    byte.is_ascii_whitespace() || byte == b'\x0b'
-}
-
-/// Reads an `id`: as C's `%i`, within the numbers of a C `int`.
-fn id(text: &[u8]) -> Result<Id, Fault> {
-    let (digits, negative) = match text {
-        [b'-', digits @ ..] => (digits, true),
-        digits => (digits, false),
-    };
-    let magnitude = match digits {
-        [b'0', b'x' | b'X', digits @ ..] => magnitude(digits, 16),
-        [b'0', digits @ ..] if !digits.is_empty() => magnitude(digits, 8),
-        digits => magnitude(digits, 10),
-    }?;
-    match magnitude {
-        0 => Ok(Id::Number(0)),
-        1..=MAX_ID if !negative => Ok(Id::Number(magnitude)),
-        1..=MIN_ID_MAGNITUDE if negative => Ok(Id::FirstFree),
-        _ => Err(Fault::OutOfRange),
-    }
-}
-
-/// Reads a number: decimal, or hexadecimal after `0x`.
-fn number(text: &[u8]) -> Result<u32, Fault> {
-    u32::try_from(long_number(text)?).map_err(|_| Fault::OutOfRange)
-}
-
-/// The same for a larger one.
-fn long_number(text: &[u8]) -> Result<u64, Fault> {
-    match text {
-        [b'0', b'x' | b'X', digits @ ..] => long_magnitude(digits, 16),
-        digits => long_magnitude(digits, 10),
-    }
-}
-
-/// Reads a range of zones.
-fn zones(text: &[u8]) -> Result<ZoneRange, Fault> {
-    let first = up_to(text, |byte| byte == b'-');
-    let last = text.get(first.len()..).and_then(|rest| rest.get(1..));
-    let (first, last) = (number(first)?, number(last.unwrap_or(first))?);
-    ZoneRange::new(first, last).ok_or(Fault::OutOfRange)
-}
-
-/// Reads a change of bad sectors.
-fn bad_blocks(text: &[u8]) -> Result<BadBlocks, Fault> {
-    let (sign, range) = text.split_first().ok_or(Fault::NotANumber)?;
-    let first = up_to(range, |byte| byte == b'-');
-    let last = range.get(first.len()..).and_then(|rest| rest.get(1..));
-    let (first, last) = (sector(first)?, sector(last.ok_or(Fault::NotANumber)?)?);
-    let sectors = Sectors::new(first, last).ok_or(Fault::OutOfRange)?;
-    match sign {
-        b'+' => Ok(BadBlocks::Set(sectors)),
-        b'-' => Ok(BadBlocks::Clear(sectors)),
-        _ => Err(Fault::NotANumber),
-    }
-}
-
-/// Reads a sector's number: decimal, or hexadecimal after `0x`.
-fn sector(text: &[u8]) -> Result<u64, Fault> {
-    match text {
-        [b'0', b'x' | b'X', digits @ ..] => long_magnitude(digits, 16),
-        digits => long_magnitude(digits, 10),
-    }
-}
-
-/// Reads a size that is one of a range.
-fn size(text: &[u8], range: &SizeRange) -> Result<Size, Fault> {
-    let (size, given) = match range.unit {
-        Unit::Mebibyte => {
-            let mebibytes = number(text)?;
-            (Size::mebibytes(mebibytes), u64::from(mebibytes))
-        }
-        Unit::Byte => {
-            let bytes = bytes(text)?;
-            (Size::bytes(bytes), bytes)
-        }
-    };
-    if range.allowed().contains(given) {
-        Ok(size)
-    } else {
-        Err(Fault::OutOfRange)
-    }
-}
-
-/// Reads a number of bytes, which may have a suffix. A last digit is no suffix.
-fn bytes(text: &[u8]) -> Result<u64, Fault> {
-    let is_hexadecimal = matches!(text, [b'0', b'x' | b'X', ..]);
-    let Some((&last, number)) = text.split_last() else {
-        return Err(Fault::NotANumber);
-    };
-    match factor_of(last) {
-        Some(factor) if !(is_hexadecimal && last.is_ascii_hexdigit()) => long_number(number)?
-            .checked_mul(factor)
-            .ok_or(Fault::OutOfRange),
-        _ => long_number(text),
-    }
-}
-
-/// Reads zones: how many of the first ones, or ranges.
-fn zone_ranges(text: &[u8]) -> Result<ZoneRanges, Fault> {
-    if !text.iter().any(|byte| b"-:".contains(byte)) {
-        return Ok(ZoneRanges::first(number(text)?));
-    }
-    let mut zones = ZoneRanges::default();
-    for range in text.split(|&byte| byte == b':') {
-        let first = up_to(range, |byte| byte == b'-');
-        let last = match range.get(first.len()..) {
-            Some([b'-', last @ ..]) => last,
-            _ => first,
-        };
-        let (first, last) = (number(first)?, number(last)?);
-        zones.push(first, last).map_err(|_| Fault::OutOfRange)?;
-    }
-    Ok(zones)
-}
-
-/// Reads digits of a base up to 36.
-fn magnitude(digits: &[u8], base: u32) -> Result<u32, Fault> {
-    u32::try_from(long_magnitude(digits, base)?).map_err(|_| Fault::OutOfRange)
-}
-
-/// The same for a larger number.
-fn long_magnitude(digits: &[u8], base: u32) -> Result<u64, Fault> {
-    if digits.is_empty() {
-        return Err(Fault::NotANumber);
-    }
-    digits
-        .iter()
-        .try_fold(Some(0_u64), |sum, &byte| {
-            let digit = char::from(byte).to_digit(base).ok_or(Fault::NotANumber)?;
-            // `None` is too large, but what follows must still be digits.
-            Ok(sum.and_then(|sum| sum.checked_mul(base.into())?.checked_add(digit.into())))
-        })?
-        .ok_or(Fault::OutOfRange)
-}
-
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_options))]
 mod tests {
     use super::*;
-    use crate::geometry::tests::{
-        first,
-        mib,
-        says,
-        Text, //
+    use crate::{
+        declaration::ZoneRange,
+        fault::{
+            BadBlocks,
+            BadWrite,
+            Kind,
+            Lasting,
+            Sectors,
+            ZoneCommand, //
+        },
+        geometry::{
+            tests::{
+                first,
+                mib,
+                says,
+                Text, //
+            },
+            BlockSize, //
+        },
+        option_draft::{
+            DEFAULT_QUEUE_DEPTH,
+            MAX_QUEUE_DEPTH, //
+        },
+        option_error::{
+            Errno,
+            Fault, //
+        },
+        option_table::{
+            Value,
+            OPTIONS, //
+        },
+        option_text::number,
+        size::Size, //
     };
 
     /// What `add` and nothing else means.
@@ -1680,39 +635,25 @@ mod tests {
     }
 
     #[test]
-    fn commands() {
-        assert!(invalid(
-            "",
-            "unknown command \"\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
-        assert!(invalid(
-            "\n",
-            "unknown command \"\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
-        assert!(invalid(
-            " add",
-            "unknown command \"\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
-        assert!(invalid(
-            "ad",
-            "unknown command \"ad\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
-        assert!(invalid(
-            "Add",
-            "unknown command \"Add\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
-        assert!(invalid(
-            "addid=0",
-            "unknown command \"addid=0\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
-        assert!(invalid(
-            "removeid=0\n",
-            "unknown command \"removeid=0\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
-        assert!(invalid(
-            "list\n",
-            "unknown command \"list\": must be add, remove, powerfail, zone_readonly, zone_offline, zone_good or inject"
-        ));
+    fn commands() -> Result<(), fmt::Error> {
+        for (text, name) in [
+            ("", ""),
+            ("\n", ""),
+            (" add", ""),
+            ("ad", "ad"),
+            ("Add", "Add"),
+            ("addid=0", "addid=0"),
+            ("removeid=0\n", "removeid=0"),
+            ("list\n", "list"),
+        ] {
+            let expected = Text::of(format_args!(
+                "unknown command \"{name}\": must be add, remove, powerfail, zone_readonly, \
+                 zone_offline, zone_good or inject"
+            ))?;
+            let said = command(text).err().map(Text::of).transpose()?;
+            assert!(said.is_some_and(|said| said.bytes() == expected.bytes()));
+        }
+        Ok(())
     }
 
     #[test]
@@ -1932,7 +873,8 @@ mod tests {
         ));
         assert!(invalid(
             "add zone_size_mb=3",
-            "zone_size_mb=\"3\": must be a power of two from 1 to 16384 (the size of a zone in MiB)",
+            "zone_size_mb=\"3\": must be a power of two from 1 to 16384 \
+             (the size of a zone in MiB)",
         ));
         assert!(invalid(
             "add zone_size_mb=32768",
@@ -1941,7 +883,8 @@ mod tests {
         ));
         assert!(invalid(
             "add zone_size_mb=0",
-            "zone_size_mb=\"0\": must be a power of two from 1 to 16384 (the size of a zone in MiB)",
+            "zone_size_mb=\"0\": must be a power of two from 1 to 16384 \
+             (the size of a zone in MiB)",
         ));
         assert!(invalid(
             "add zone_size_mb",
@@ -2127,7 +1070,8 @@ mod tests {
             }
         ));
         assert!(injects(
-            "inject id=3,read_nsec=1,write_nsec=2,flush_nsec=3,zone_nsec=4,read_mbps=5,write_mbps=6",
+            "inject id=3,read_nsec=1,write_nsec=2,flush_nsec=3,zone_nsec=4,\
+             read_mbps=5,write_mbps=6",
             |asked| {
                 *asked.nsec.of(Kind::Read) == Some(1)
                     && *asked.nsec.of(Kind::Write) == Some(2)

@@ -33,9 +33,10 @@
 //!
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
-//! `options.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`, `declaration.rs`,
-//! `fault.rs`, `power_failure.rs` and `block_set.rs` are the rules: they know no kernel type and
-//! are tested on their own. `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
+//! `options.rs` with `option_*.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`,
+//! `declaration.rs`, `fault.rs`, `power_failure.rs` and `block_set.rs` are the rules: they know no
+//! kernel type and are tested on their own. `kernel_ext/` holds what the kernel crate lacks, and
+//! all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
 //!
@@ -83,6 +84,14 @@ mod kernel_ext;
 mod mailbox;
 #[deny(unsafe_code)]
 mod message;
+#[deny(unsafe_code)]
+mod option_draft;
+#[deny(unsafe_code)]
+mod option_error;
+#[deny(unsafe_code)]
+mod option_table;
+#[deny(unsafe_code)]
+mod option_text;
 #[deny(unsafe_code)]
 mod options;
 #[deny(unsafe_code)]

@@ -2,7 +2,7 @@
 
 //! Whoever adds an option writes it down for its users, too.
 
-use crate::options::OPTIONS;
+use crate::option_table::OPTIONS;
 
 #[test]
 fn options_are_documented() {

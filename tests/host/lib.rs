@@ -14,6 +14,14 @@ mod declaration;
 mod fault;
 #[path = "../../geometry.rs"]
 mod geometry;
+#[path = "../../option_draft.rs"]
+mod option_draft;
+#[path = "../../option_error.rs"]
+mod option_error;
+#[path = "../../option_table.rs"]
+mod option_table;
+#[path = "../../option_text.rs"]
+mod option_text;
 #[path = "../../options.rs"]
 mod options;
 #[path = "../../power_failure.rs"]

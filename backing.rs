@@ -405,10 +405,10 @@ impl DeviceDirectory {
 
     /// Checks the length of a zone's file, and returns it in sectors.
     fn check_zone_file(&self, zone: u32, block_size: u32) -> Result<u64> {
-        let name = self.zone_file_name(zone)?;
         let bytes = match self.sizes.get(zone) {
             Some(size) => size,
             None => {
+                let name = self.zone_file_name(zone)?;
                 let found = self.opened.dir().find_file(&name);
                 found
                     .map_err(|err| self.opened.refuse_file(&name, "can't open it", err))?
@@ -426,6 +426,7 @@ impl DeviceDirectory {
             return Ok(bytes >> SECTOR_SHIFT);
         }
 
+        let name = self.zone_file_name(zone)?;
         let (id, (path, name)) = (self.opened.id(), self.opened.shown(&name));
         if conventional {
             refuse!(

@@ -400,6 +400,7 @@ impl Geometry {
 
     /// The place of `zone` among the zones of its kind: inside of the ranges are the conventional
     /// ones.
+    #[inline]
     pub(crate) fn place(&self, zone: u32) -> Place {
         self.conventional.place(zone)
     }

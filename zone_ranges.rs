@@ -13,7 +13,7 @@
 //! ```
 //!
 //! With each range goes the number of zones in those before it. So the place of a zone among the
-//! zones of its kind takes a walk over the ranges, of which most devices have one or none.
+//! zones of its kind takes a walk over the ranges, or no more than a look if it is behind them all.
 
 use core::fmt;
 
@@ -45,11 +45,16 @@ pub(crate) enum Place {
 /// - Only the first `len` of `ranges`, at most [`MAX_RANGES`], have a meaning; the others are the
 ///   default.
 /// - A range is not empty, and begins behind the end of the one before it, not at it.
-/// - `before` is the sum of the lengths of the ranges before this one.
+/// - `before` is the sum of the lengths of the ranges before this one, and `nr_zones` of all, which
+///   is no more than `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ZoneRanges {
     ranges: [ZoneRange; MAX_RANGES],
     len: usize,
+    /// The end of the last range; 0 if there is none.
+    end: u32,
+    /// How many zones there are in the ranges.
+    nr_zones: u32,
 }
 
 /// Why a range can't be added.
@@ -69,6 +74,8 @@ impl ZoneRanges {
             // INVARIANT: The one range is not empty.
             range.end = nr_zones;
             this.len = 1;
+            this.end = nr_zones;
+            this.nr_zones = nr_zones;
         }
         this
     }
@@ -76,38 +83,47 @@ impl ZoneRanges {
     /// Adds the zones from `first` to `last`, which must be behind all that are there.
     pub(crate) fn push(&mut self, first: u32, last: u32) -> Result<(), Unfit> {
         let end = last.checked_add(1).ok_or(Unfit::Disorder)?;
-        let behind = self.end();
+        let (behind, before) = (self.end, self.nr_zones);
         if end <= first || first < behind {
             return Err(Unfit::Disorder);
         }
-        let before = self.nr_zones();
         if let Some(range) = self.used_mut().last_mut().filter(|_| first == behind) {
             // INVARIANT: It grows at the end of all.
             range.end = end;
-            return Ok(());
+        } else {
+            let range = self.ranges.get_mut(self.len).ok_or(Unfit::TooMany)?;
+            // INVARIANT: It is not empty, and behind the last one.
+            *range = ZoneRange { first, end, before };
+            self.len += 1;
         }
-        let range = self.ranges.get_mut(self.len).ok_or(Unfit::TooMany)?;
-        // INVARIANT: It is not empty, and behind the last one.
-        *range = ZoneRange { first, end, before };
-        self.len += 1;
+        self.end = end;
+        // OVERFLOW: No zone is counted twice, so it is no more than the end.
+        self.nr_zones += end - first;
         Ok(())
     }
 
     /// The end of the last range; 0 if there is none.
     pub(crate) fn end(&self) -> u32 {
-        self.used().last().map_or(0, |range| range.end)
+        self.end
     }
 
     /// How many zones there are in the ranges.
     pub(crate) fn nr_zones(&self) -> u32 {
-        self.used().last().map_or(0, |range| {
-            // OVERFLOW: By the type invariant it is no more than the end of the last range.
-            range.before + (range.end - range.first)
-        })
+        self.nr_zones
     }
 
     /// The place of a zone among those of its kind.
+    #[inline]
     pub(crate) fn place(&self, zone: u32) -> Place {
+        // So it is for nearly all zones of a large device, hence this is meant to be inlined.
+        if zone >= self.end {
+            // OVERFLOW: By the type invariant there are no more zones before the end.
+            return Place::Outside(zone - self.nr_zones);
+        }
+        self.place_before_end(zone)
+    }
+
+    fn place_before_end(&self, zone: u32) -> Place {
         let mut inside = 0;
         for range in self.used() {
             // OVERFLOW: By the type invariant, and as the zone is not before the range.

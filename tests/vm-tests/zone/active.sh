@@ -224,8 +224,12 @@ test_parallel_writers() {
 	                    d.zwrite(n, at, 32)
 	                    at += 32
 	                except OSError as e:
-	                    eq((errno.errorcode[e.errno], at), (ACTIVE, 0), "a refusal")
-	                    refusals.append(n)
+	                    # Where a write comes while the end of a refused one is still being dealt with,
+	                    # the block layer may mark the zone's plug as dead under it. The next write then
+	                    # fails before the driver, by whose own count it is known below.
+	                    if e.errno != errno.EIO:
+	                        eq((errno.errorcode[e.errno], at), (ACTIVE, 0), "a refusal")
+	                        refusals.append(n)
 	                    # Lets the block layer know where the zone is.
 	                    d.zone(n)
 	                    time.sleep(0.002)
@@ -243,11 +247,11 @@ test_parallel_writers() {
 	    now = [z.cond for z in d.zones()]
 	    most = max(most, sum(c in ("IO", "EO", "C") for c in now))
 	for t in threads: t.join()
-	# If these are as many, the block layer has refused what was not expected.
+	eq(errors, [], "writers")
+	assert refusals, "nobody was refused"
 	with open("/sys/kernel/debug/zloop/zloop0/counters") as f:
 	    counted = next(line.split()[1] for line in f if line.startswith("write_errors "))
-	eq(errors, [], f"writers, of which {len(refusals)} were refused, by the driver {counted}")
-	assert refusals, "nobody was refused"
+	eq(int(counted), len(refusals), "writes that the driver has refused")
 	assert most >= 2, most
 	eq(conds(*range(2, 12)), " ".join(["E"] * 10), "after the writers")
 	for n in range(2, 6): d.zwrite(n, 0, 8)

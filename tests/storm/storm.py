@@ -184,11 +184,18 @@ class Crew:
 IDS = 5
 MANNERS = ["", ",buffered_io", ",max_open_zones=3", ",nr_queues=2", ",discard_write_cache", ",zone_append=0"]
 if OURS:
-    MANNERS += [",max_open_zones=3,max_active_zones=4", ",write_fault=readonly"]
+    MANNERS += [",max_open_zones=3,max_active_zones=4", ",write_fault=readonly", ",volatile_cache"]
 
 
 def shape(i):
     return f"base_dir={TOP},capacity_mb={8 + 4 * i},zone_size_mb=1,conv_zones={i % 3}"
+
+
+def ending(r, i):
+    """A command that ends a device."""
+    if not OURS or r.random() < 0.6:
+        return f"remove id={i}"
+    return f"powerfail id={i}" + r.choice(["", f",seed={r.randrange(9)}"])
 
 
 def adder(crew, seed):
@@ -198,7 +205,7 @@ def adder(crew, seed):
         if r.random() < 0.55:
             attempt(GONE | {"EEXIST", "EBUSY", "EINTR"}, control, f"add id={i},{shape(i)}{r.choice(MANNERS)}{r.choice(MANNERS)}")
         else:
-            attempt(GONE | {"EBUSY", "EINVAL"}, control, f"remove id={i}")
+            attempt(GONE | {"EBUSY", "EINVAL"}, control, ending(r, i))
         time.sleep(r.choice([0, 0, 0.01, 0.1]))
 
 
@@ -320,7 +327,7 @@ def killer(crew, seed):
         pid = os.fork()
         if not pid:
             try:
-                control(r.choice([f"add id={i},{shape(i)}", f"remove id={i}"]))
+                control(r.choice([f"add id={i},{shape(i)}", ending(r, i)]))
             except OSError:
                 pass
             os._exit(0)

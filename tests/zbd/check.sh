@@ -10,7 +10,7 @@
 ZBD_DEVICES=(
 	"plain     capacity_mb=640,zone_size_mb=4,conv_zones=0"
 	"capacity  capacity_mb=640,zone_size_mb=4,zone_capacity_mb=3,conv_zones=8"
-	"limits    capacity_mb=1000,zone_size_mb=4,conv_zones=26,max_open_zones=14,max_active_zones=14"
+	"limits    capacity_mb=1128,zone_size_mb=4,conv_zones=26,max_open_zones=16,max_active_zones=16"
 	"large     capacity_mb=2560,zone_size_mb=16,conv_zones=1,nr_queues=2"
 )
 

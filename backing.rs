@@ -15,10 +15,9 @@
 //!
 //! A directory is filled by the first `add`, whose geometry is recorded; a later one may name some
 //! of it or nothing, but nothing else. If that first `add` is cut off, by a power failure, say, the
-//! file
-//! `incomplete` is still there. No device was visible until it was removed, so the zone files next
-//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and
-//! the directory, too, if it was missing.
+//! file `incomplete` is still there. No device was visible until it was removed, so the zone files
+//! next to it hold nothing, and are made anew. If the `add` fails it takes back what it has made,
+//! and the directory, too, if it was missing.
 //!
 //! A directory that is not empty, but has no device in it, is somebody else's: nothing is made
 //! there. One that another device uses, whatever path leads to it, is refused by the registry of

@@ -63,8 +63,7 @@ pub(crate) enum Condition {
 
 impl Condition {
     /// The condition of a zone of which nothing is known but how much was written, in sectors of
-    /// the
-    /// `capacity`.
+    /// the `capacity`.
     pub(crate) fn found(written: u64, capacity: u64) -> Self {
         match written {
             0 => Self::Empty,

@@ -61,8 +61,7 @@ unsafe extern "C" {
     fn end_renaming(rd: *mut bindings::renamedata);
 
     /// Locks `parent` and looks `name` up in it for something to be made there, if the task may
-    /// search
-    /// `parent`.
+    /// search `parent`.
     fn start_creating(
         idmap: *mut bindings::mnt_idmap,
         parent: *mut bindings::dentry,

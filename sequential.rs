@@ -565,14 +565,12 @@ impl SequentialZone {
         faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
         let zone_start = self.common.geometry().zone_start(self.number);
         let first = zone_start.saturating_add(extent.start);
-        if nr_requests > 1 && faults.would_spoil_write(first, sectors) {
+        match nr_requests {
+            0 | 1 => faults.limit_write(first, sectors, self.common.block_sectors()),
             // They are written one by one then, so that the right one fails.
-            return Err(EIO);
+            _ if faults.would_spoil_write(first, sectors) => Err(EIO),
+            _ => Ok(None),
         }
-        if nr_requests > 1 {
-            return Ok(None);
-        }
-        faults.limit_write(first, sectors, self.common.block_sectors())
     }
 
     /// Has a command for the zone fail if faults were injected that say so.

@@ -16,19 +16,20 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// All operations, in the order in which they are shown.
-const COMMANDS: [Command; 11] = [
-    Command::Read,
-    Command::Write,
-    Command::Flush,
-    Command::Discard,
-    Command::WriteZeroes,
-    Command::ZoneAppend,
-    Command::ZoneOpen,
-    Command::ZoneClose,
-    Command::ZoneFinish,
-    Command::ZoneReset,
-    Command::ZoneResetAll,
+/// All operations, in the order in which they are shown, and what each is called: the block layer's
+/// name for it.
+const COMMANDS: [(Command, &str); 11] = [
+    (Command::Read, "read"),
+    (Command::Write, "write"),
+    (Command::Flush, "flush"),
+    (Command::Discard, "discard"),
+    (Command::WriteZeroes, "write_zeroes"),
+    (Command::ZoneAppend, "zone_append"),
+    (Command::ZoneOpen, "zone_open"),
+    (Command::ZoneClose, "zone_close"),
+    (Command::ZoneFinish, "zone_finish"),
+    (Command::ZoneReset, "zone_reset"),
+    (Command::ZoneResetAll, "zone_reset_all"),
 ];
 
 /// The numbers of a device.
@@ -90,29 +91,11 @@ fn index(command: Command) -> usize {
     }
 }
 
-/// What a command is called here: the block layer's name for the operation.
-fn name(command: Command) -> &'static str {
-    match command {
-        Command::Read => "read",
-        Command::Write => "write",
-        Command::Flush => "flush",
-        Command::Discard => "discard",
-        Command::WriteZeroes => "write_zeroes",
-        Command::ZoneAppend => "zone_append",
-        Command::ZoneOpen => "zone_open",
-        Command::ZoneClose => "zone_close",
-        Command::ZoneFinish => "zone_finish",
-        Command::ZoneReset => "zone_reset",
-        Command::ZoneResetAll => "zone_reset_all",
-    }
-}
-
 /// Writes a line for each number: a name, and the number.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for command in COMMANDS {
+        for (command, name) in COMMANDS {
             if let Some(requests) = self.requests.get(index(command)) {
-                let name = name(command);
                 writeln!(f, "{name} {}", requests.all.load(Relaxed))?;
                 writeln!(f, "{name}_errors {}", requests.failed.load(Relaxed))?;
             }

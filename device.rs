@@ -732,11 +732,7 @@ impl Operations for Zloop {
         for number in first..end {
             let zone = device.report_zone(number, queue);
             report.push(zone)?;
-            let has_failed = matches!(
-                zone.condition,
-                ZoneCondition::ReadOnly | ZoneCondition::Offline
-            );
-            if has_failed && device.declared(number).is_some() {
+            if zone.condition.is_failed() && device.declared(number).is_some() {
                 report.latch(&zone);
             }
         }

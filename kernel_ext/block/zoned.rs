@@ -48,6 +48,13 @@ pub(crate) enum ZoneCondition {
     Offline,
 }
 
+impl ZoneCondition {
+    /// Whether a zone in this condition has failed and can't be written any more.
+    pub(crate) fn is_failed(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Offline)
+    }
+}
+
 /// A zone as a report shows it: `struct blk_zone`. All numbers are sectors of 512 bytes, `start`
 /// and `wp` from the start of the device.
 #[derive(Clone, Copy, Debug)]
@@ -205,12 +212,6 @@ impl ZoneReport<'_> {
     /// It does so at a revalidation, but forgets it if a write to the zone fails: when the next
     /// report brings no write pointer it takes the zone for full.
     pub(crate) fn latch(&self, zone: &ReportedZone) {
-        if !matches!(
-            zone.condition,
-            ZoneCondition::ReadOnly | ZoneCondition::Offline
-        ) {
-            return;
-        }
         let condition = bindings::blk_zone::from(*zone).cond;
         // SAFETY: The disk is valid, by the safety requirements of `from_raw`.
         let zone_sectors = unsafe { (*(*self.disk).queue).limits.chunk_sectors };

@@ -2,8 +2,8 @@
 
 //! One request, from the moment it is started to its end.
 //!
-//! What changes a sequential zone is the business of `sequential.rs`. The rest is here: reads,
-//! writes to conventional zones, flushes, and the reset of all zones.
+//! What changes a sequential zone is the business of `sequential.rs`. Most of the rest is here:
+//! reads, writes to conventional zones, and flushes.
 //!
 //! Reads and small writes to conventional zones are first tried by the task that queues them: they
 //! mostly need no waiting, and a trip through a workqueue costs more than the rest. What has to
@@ -28,22 +28,18 @@ use crate::{
     },
     mailbox::Ended,
     options::OldData,
-    report, zeroing,
-    zones::{
-        Entry,
-        Zone, //
-    },
+    report,
+    reset_all::ResetAll,
+    zeroing,
+    zones::Zone, //
 };
 use kernel::{
     block::SECTOR_SHIFT,
     impl_has_work, new_work,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     },
     workqueue::{
         Work,
@@ -336,103 +332,5 @@ fn read_done(request: Request<Zloop>, result: Result<u32>) {
         }
         // A conventional zone's file is as long as the zone, unless somebody has cut it.
         _ => too_short(request, "read"),
-    }
-}
-
-/// A reset of all zones under way. Each zone that has something to reset has a reference to it; the
-/// request ends when the last one has let go.
-pub(crate) struct ResetAll {
-    request: Option<Request<Zloop>>,
-    /// The last errno that a zone has noted, or 0.
-    error: Atomic<i32>,
-}
-
-impl ResetAll {
-    /// Begins to reset all zones, or puts the request where it waits for another one that does.
-    fn run(request: Request<Zloop>) {
-        let common = request.queue_data().common().clone();
-        common.faults().delay(Kind::Zone, 0);
-        let request = common.resets().lock().begin(request);
-        if let Some(request) = request {
-            let reset = Self {
-                request: Some(request),
-                error: Atomic::new(0),
-            };
-            // If there is no memory, the request ends with an error: see `drop`.
-            reset.error.store(ENOMEM.to_errno(), Relaxed);
-            if let Ok(reset) = Arc::new(reset, GFP_KERNEL) {
-                reset.error.store(0, Relaxed);
-                reset.post();
-            }
-        }
-    }
-
-    /// Gives every zone its part. They are done by as many tasks as the workqueue has.
-    fn post(self: Arc<Self>) {
-        let Some(request) = &self.request else {
-            return;
-        };
-        let device = request.queue_data();
-        for number in 0..device.common().geometry().nr_zones() {
-            if let Some(Entry::Found(0) | Entry::FoundConventional) = device.zones().entry(number) {
-                continue;
-            }
-            match device.zones().touch(number, GFP_KERNEL) {
-                Ok(Zone::Sequential(zone)) if !zone.is_pristine() => {
-                    zone.post_reset_all(self.clone(), request.work_queue());
-                }
-                Ok(_) => {}
-                Err(err) => self.note(Err(err)),
-            }
-        }
-    }
-
-    /// Notes how a zone's part ended.
-    pub(crate) fn note(&self, result: Result) {
-        if let Err(err) = result {
-            self.error.store(err.to_errno(), Relaxed);
-        }
-    }
-}
-
-impl Drop for ResetAll {
-    fn drop(&mut self) {
-        let Some(request) = self.request.take() else {
-            return;
-        };
-        let next = request.queue_data().common().resets().lock().end();
-        if let Some(next) = next {
-            RequestList::from(next).enqueue();
-        }
-        request.end(match self.error.load(Relaxed) {
-            0 => Status::OK,
-            errno => Error::from_errno(errno).into(),
-        });
-    }
-}
-
-/// The resets of all zones of a device. They are done one after the other, since a zone's mailbox
-/// has room for one.
-#[derive(Default)]
-pub(crate) struct ResetAllQueue {
-    running: bool,
-    waiting: RequestList<Zloop>,
-}
-
-impl ResetAllQueue {
-    /// Gives the request back if it may begin, or else keeps it.
-    fn begin(&mut self, request: Request<Zloop>) -> Option<Request<Zloop>> {
-        if self.running {
-            self.waiting.push_back(request);
-            return None;
-        }
-        self.running = true;
-        Some(request)
-    }
-
-    /// Takes note that one has ended, and gives out one that may try to begin.
-    fn end(&mut self) -> Option<Request<Zloop>> {
-        self.running = false;
-        self.waiting.pop_front()
     }
 }

@@ -10,8 +10,7 @@ use crate::{
         file_io_done,
         file_io_not_now,
         transfer_now,
-        CommandData,
-        ResetAllQueue, //
+        CommandData, //
     },
     counters::Counters,
     directory::OpenedDirectory,
@@ -66,6 +65,7 @@ use crate::{
     },
     power_failure::Loss,
     refuse, report,
+    reset_all::ResetAllQueue,
     sequential::Snapshot,
     zone::{
         Condition,

@@ -25,7 +25,6 @@
 //! caller has the lock.
 
 use crate::{
-    command::ResetAll,
     device::{
         Zloop,
         MAX_HW_SECTORS, //
@@ -35,6 +34,7 @@ use crate::{
         Request,
         RequestList, //
     },
+    reset_all::ResetAll,
 };
 use core::mem::take;
 use kernel::{

@@ -24,10 +24,7 @@ use crate::{
         Answer,
         AHEAD_SECTORS, //
     },
-    command::{
-        ResetAll,
-        MAX_BYTES_NOW, //
-    },
+    command::MAX_BYTES_NOW,
     device::{
         Common,
         OpenSet,
@@ -65,6 +62,7 @@ use crate::{
     },
     power_failure::Loss,
     report,
+    reset_all::ResetAll,
     zone::{
         Condition,
         Failure,

@@ -23,6 +23,8 @@
 //!   zone_file.rs                   the zone's file
 //! ```
 //!
+//! A reset of all zones, in `reset_all.rs`, gives each its part through its mailbox.
+//!
 //! `zones.rs` has the zones, most of which nothing was done to; `directory.rs` finds or makes the
 //! directory of a device that is added, and `backing.rs` the files in it.
 //!
@@ -96,6 +98,8 @@ mod option_text;
 mod options;
 #[deny(unsafe_code)]
 mod power_failure;
+#[deny(unsafe_code)]
+mod reset_all;
 #[deny(unsafe_code)]
 mod sequential;
 #[deny(unsafe_code)]

@@ -5,19 +5,22 @@
 //! ```text
 //!   <base_dir>/<id>/cnv-000000      a conventional zone; always as long as the zone
 //!   <base_dir>/<id>/seq-000001      a sequential zone; as long as what is written in it
-//!   <base_dir>/<id>/geometry        the options that fix the addresses, as `add` takes them, and
-//!                                   whether files may be missing
+//!   <base_dir>/<id>/geometry        the options of the last `add`, as `add` takes them
+//!   <base_dir>/<id>/geometry.new    the next ones while they are being written
 //!   <base_dir>/<id>/incomplete      there while the files are being made
 //! ```
 //!
-//! The zone files are those of the C driver, which takes no notice of the other two. A sequential
+//! The zone files are those of the C driver, which takes no notice of the others. A sequential
 //! zone's write pointer is kept nowhere but in the length of its file.
 //!
-//! A directory is filled by the first `add`, whose geometry is recorded; a later one may name some
-//! of it or nothing, but nothing else. If that first `add` is cut off, by a power failure, say, the
-//! file `incomplete` is still there. No device was visible until it was removed, so the zone files
-//! next to it hold nothing, and are made anew. If the `add` fails it takes back what it has made,
-//! and the directory, too, if it was missing.
+//! A directory is filled by the first `add`. If that is cut off, by a power failure, say, the file
+//! `incomplete` is still there. No device was visible until it was removed, so the zone files next
+//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and the
+//! directory, too, if it was missing.
+//!
+//! `option_record.rs` says what a later `add` makes of what is recorded. If that is a change it is
+//! recorded in its turn, at once and as a whole, when all is well but for the disk itself: an `add`
+//! that is refused leaves the record as it was.
 //!
 //! A directory that is not empty, but has no device in it, is somebody else's: nothing is made
 //! there. One that another device uses, whatever path leads to it, is refused by the registry of
@@ -25,7 +28,8 @@
 //!
 //! With `lazy_files` the file of a sequential zone is made when something is first written to the
 //! zone; so it may be missing then, unless it is zone 0's, from which can be told that there is a
-//! device. A later `add` without `lazy_files` makes what is missing.
+//! device. A later `add` of a device without `lazy_files` makes what is missing. Once all files are
+//! there they must be, and that is what is recorded even if `lazy_files` is asked for.
 //!
 //! A directory with zone files and without a record was made by the C driver. All its files must be
 //! there and fit. So must they if the record is empty: a power failure has cut off its writing, and
@@ -48,11 +52,11 @@ use crate::{
         },
         workqueue::Helpers,
     },
+    option_record::DeviceOptions,
     options::{
         AddOptions,
         FileCreation,
-        IoMode,
-        Record, //
+        IoMode, //
     },
     refuse,
 };
@@ -73,12 +77,14 @@ use kernel::{
     },
 };
 
-/// The record of the geometry.
+/// The record of what the device is.
 const RECORD: &CStr = c"geometry";
-/// The mark of a directory that is being filled. It holds the geometry, too.
+/// The next one while it is being written.
+const NEXT_RECORD: &CStr = c"geometry.new";
+/// The mark of a directory that is being filled. It holds what the device is to be, too.
 const INCOMPLETE: &CStr = c"incomplete";
-/// More than a record is ever long.
-const RECORD_MAX: usize = 512;
+/// More than a record is ever long, in bytes.
+const RECORD_MAX: usize = 1024;
 /// What an empty file system has in its root directory.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 
@@ -96,7 +102,7 @@ enum History {
     /// What was left of an `add` that was cut off.
     Incomplete,
     /// A device. The C driver does not record anything.
-    Made(Option<Record>),
+    Made(Option<DeviceOptions>),
 }
 
 impl History {
@@ -123,12 +129,12 @@ impl History {
 }
 
 /// Reads a record, or [`None`] if there is no such file or it is empty.
-fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<Record>> {
+fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<DeviceOptions>> {
     let file = match opened.dir().open_file(name, flags::O_RDONLY) {
         Err(err) if err == ENOENT => return Ok(None),
         result => result.map_err(|err| opened.refuse_file(name, "can't open it", err))?,
     };
-    let mut buffer = [0; RECORD_MAX];
+    let mut buffer = KVec::from_elem(0, RECORD_MAX, GFP_KERNEL)?;
     let len = file
         .read_at(&mut buffer, 0)
         .map_err(|err| opened.refuse_file(name, "can't read it", err))?;
@@ -136,27 +142,34 @@ fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<Record>> 
     if text.is_empty() {
         return Ok(None);
     }
-    match Record::parse(text) {
+    let (id, (path, name)) = (opened.id(), opened.shown(name));
+    if len == RECORD_MAX {
+        refuse!(
+            id,
+            "{path}/{name} is damaged: must be shorter than {RECORD_MAX} bytes"
+        );
+        return Err(EINVAL);
+    }
+    match DeviceOptions::parse(text) {
         Ok(record) => Ok(Some(record)),
         Err(err) => {
-            let (id, (path, name)) = (opened.id(), opened.shown(name));
             refuse!(id, "{path}/{name} is damaged: {}", Shown(err));
             Err(EINVAL)
         }
     }
 }
 
-/// The geometry of the device, or a message that says why it can't be.
+/// What the device is to be, or a message that says why it can't be.
 pub(crate) fn resolve(
     options: &AddOptions<'_>,
-    recorded: Option<&Geometry>,
+    recorded: Option<&DeviceOptions>,
     id: u32,
-) -> Result<Geometry> {
-    let geometry = match recorded {
-        None => options.new_geometry(),
-        Some(recorded) => options.geometry_again(recorded),
+) -> Result<DeviceOptions> {
+    let device = match recorded {
+        None => options.new_device(),
+        Some(recorded) => options.device_again(recorded),
     };
-    geometry.map_err(|err| {
+    device.map_err(|err| {
         refuse!(id, "{}", Shown(err));
         EINVAL
     })
@@ -168,11 +181,18 @@ pub(crate) fn resolve(
 /// [`Self::complete`]. Dropping it before that takes back what was made.
 pub(crate) struct DeviceDirectory {
     opened: OpenedDirectory,
-    geometry: Geometry,
-    io: IoMode,
-    creation: FileCreation,
+    options: DeviceOptions,
+    /// Whether what is recorded is something else, or nothing.
+    record: Freshness,
     progress: Progress,
     sizes: Sizes,
+}
+
+/// Whether a record says what the device is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    Fresh,
+    Outdated,
 }
 
 /// The sizes of zone files in bytes, as far as they were looked up in advance.
@@ -230,8 +250,6 @@ impl Sizes {
 enum Progress {
     /// They are made: those of so many zones are there already.
     Making { zones: u32 },
-    /// They must be there, but there is no record.
-    RestoringUnrecorded,
     /// They must be there.
     Restoring,
     /// Only those that are there must fit.
@@ -271,15 +289,27 @@ impl DeviceDirectory {
     pub(crate) fn new(opened: OpenedDirectory, options: &AddOptions<'_>) -> Result<Self> {
         let history = History::of(&opened)?;
         let recorded = match &history {
-            History::Made(Some(record)) => Some(&record.geometry),
-            _ => None,
+            History::Made(recorded) => recorded.as_ref(),
+            History::New | History::Incomplete => None,
         };
-        let geometry = resolve(options, recorded, opened.id())?;
+        let mut options = resolve(options, recorded, opened.id())?;
+        let all_are_there = match &history {
+            History::Made(Some(recorded)) => recorded.creation == FileCreation::AtAdd,
+            History::Made(None) => true,
+            History::New | History::Incomplete => false,
+        };
+        if all_are_there {
+            options.creation = FileCreation::AtAdd;
+        }
+        let record = if recorded == Some(&options) {
+            Freshness::Fresh
+        } else {
+            Freshness::Outdated
+        };
         let mut this = Self {
             opened,
-            geometry,
-            io: options.io,
-            creation: options.creation,
+            options,
+            record,
             progress: Progress::Restoring,
             sizes: Sizes::default(),
         };
@@ -292,26 +322,26 @@ impl DeviceDirectory {
                 this.clear()?;
                 this.begin()?;
             }
-            History::Made(None) => {
-                this.refuse_surplus()?;
-                this.progress = Progress::RestoringUnrecorded;
-            }
-            History::Made(Some(record)) => {
-                if record.creation == FileCreation::AtFirstUse {
-                    let there = this.zones_there()?;
-                    this.progress = Progress::RestoringLazy { there };
-                }
+            History::Made(None) => this.refuse_surplus()?,
+            History::Made(Some(_)) if all_are_there => {}
+            History::Made(Some(_)) => {
+                let there = this.zones_there()?;
+                this.progress = Progress::RestoringLazy { there };
             }
         }
-        if let Progress::Restoring | Progress::RestoringUnrecorded = this.progress {
-            this.sizes = Sizes::look_up(this.opened.dir(), &geometry)?;
+        if all_are_there {
+            this.sizes = Sizes::look_up(this.opened.dir(), this.geometry())?;
         }
         Ok(this)
     }
 
-    /// The geometry of the device.
-    pub(crate) fn geometry(&self) -> &Geometry {
-        &self.geometry
+    /// What the device is.
+    pub(crate) fn options(&self) -> &DeviceOptions {
+        &self.options
+    }
+
+    fn geometry(&self) -> &Geometry {
+        &self.options.geometry
     }
 
     /// The first zone's file, which tells what all of them can do. Makes it if the device is new.
@@ -325,7 +355,7 @@ impl DeviceDirectory {
     /// Refuses a file system that has no files without a name.
     pub(crate) fn check_unnamed(&self) -> Result {
         let dir = self.opened.dir();
-        let made = dir.create_unnamed(zone_file_flags(self.io), MODE);
+        let made = dir.create_unnamed(zone_file_flags(self.options.io), MODE);
         made.map(drop).inspect_err(|err| {
             refuse!(
                 self.opened.id(),
@@ -348,7 +378,7 @@ impl DeviceDirectory {
             }
             Progress::RestoringLazy { there } => {
                 if !there.contains(zone) && !self.is_always_there(zone) {
-                    if self.creation == FileCreation::AtAdd {
+                    if self.options.creation == FileCreation::AtAdd {
                         self.make_zone_file(zone)?;
                     }
                 } else {
@@ -363,20 +393,20 @@ impl DeviceDirectory {
 
     /// Whether the file of a zone is there from the first `add` on.
     fn is_made_at_add(&self, zone: u32) -> bool {
-        self.creation == FileCreation::AtAdd || self.is_always_there(zone)
+        self.options.creation == FileCreation::AtAdd || self.is_always_there(zone)
     }
 
     /// Whether the file of a zone is there even if files are made at their first use. A
     /// conventional zone's file has its length from the beginning.
     fn is_always_there(&self, zone: u32) -> bool {
-        zone == 0 || self.geometry.is_conventional(zone)
+        zone == 0 || self.options.geometry.is_conventional(zone)
     }
 
     fn open_zone_file(&self, zone: u32) -> Result<OpenFile> {
         let name = self.zone_file_name(zone)?;
         self.opened
             .dir()
-            .open_file(&name, zone_file_flags(self.io))
+            .open_file(&name, zone_file_flags(self.options.io))
             .map_err(|err| self.opened.refuse_file(&name, "can't open it", err))
     }
 
@@ -385,13 +415,13 @@ impl DeviceDirectory {
         let file = self
             .opened
             .dir()
-            .create_file(&name, zone_file_flags(self.io), MODE)
+            .create_file(&name, zone_file_flags(self.options.io), MODE)
             .map_err(|err| self.opened.refuse_file(&name, "can't make it", err))?;
         if let Progress::Making { zones } = &mut self.progress {
             *zones = zone.saturating_add(1);
         }
-        if self.geometry.is_conventional(zone) {
-            let bytes = self.geometry.zone_len(zone) << SECTOR_SHIFT;
+        if self.options.geometry.is_conventional(zone) {
+            let bytes = self.options.geometry.zone_len(zone) << SECTOR_SHIFT;
             file.truncate(bytes)
                 .and_then(|()| file.sync())
                 .map_err(|err| {
@@ -414,8 +444,8 @@ impl DeviceDirectory {
                     .size
             }
         };
-        let capacity = self.geometry.zone_capacity(zone) << SECTOR_SHIFT;
-        let conventional = self.geometry.is_conventional(zone);
+        let capacity = self.options.geometry.zone_capacity(zone) << SECTOR_SHIFT;
+        let conventional = self.options.geometry.is_conventional(zone);
         let fits = if conventional {
             bytes == capacity
         } else {
@@ -442,52 +472,41 @@ impl DeviceDirectory {
         Err(EINVAL)
     }
 
-    /// Records what the device is, makes all durable, and returns the directory.
+    /// Records what the device is, and makes all durable.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says. What was recorded before still is, unless it is the directory that
+    /// can't be made durable.
     pub(crate) fn complete(mut self) -> Result {
-        let failed = |this: &Self, err| {
-            this.opened
-                .refuse_file(RECORD, "can't record the geometry", err)
-        };
-        match self.progress {
-            Progress::Making { .. } => {
-                self.write_record(RECORD)
-                    .map_err(|err| failed(&self, err))?;
-                self.opened
-                    .dir()
-                    .unlink(INCOMPLETE)
-                    .and_then(|()| self.opened.dir().sync())
-                    .map_err(|err| failed(&self, err))?;
-            }
-            // Without the old record all that was made looks as if the C driver had made it.
-            Progress::RestoringLazy { .. } if self.creation == FileCreation::AtAdd => {
-                self.opened
-                    .dir()
-                    .sync()
-                    .and_then(|()| self.write_first_record())
-                    .map_err(|err| failed(&self, err))?;
-            }
-            Progress::RestoringUnrecorded => {
-                self.write_first_record()
-                    .map_err(|err| failed(&self, err))?;
-            }
-            Progress::RestoringLazy { .. } | Progress::Restoring | Progress::Complete => {}
-        }
+        self.bring_to_record()
+            .map_err(|err| self.opened.refuse_file(RECORD, "can't write it", err))?;
         self.opened.keep()?;
         self.progress = Progress::Complete;
         Ok(())
     }
 
+    /// Writes the record if it is not there.
+    fn bring_to_record(&self) -> Result {
+        let dir = self.opened.dir();
+        if let Progress::Making { .. } = self.progress {
+            self.replace_record()?;
+            dir.unlink(INCOMPLETE)?;
+        } else if self.record == Freshness::Outdated {
+            if let Progress::RestoringLazy { .. } = self.progress {
+                // Where it is recorded that all files are there, they must be.
+                dir.sync()?;
+            }
+            self.replace_record()?;
+        } else {
+            return Ok(());
+        }
+        dir.sync()
+    }
+
     /// The directory, to open zone files in.
     pub(crate) fn share(&self) -> Arc<Directory> {
         self.opened.share()
-    }
-
-    /// Whether zone files may be missing once the device is there.
-    pub(crate) fn creation(&self) -> FileCreation {
-        match self.progress {
-            Progress::Restoring | Progress::RestoringUnrecorded => FileCreation::AtAdd,
-            _ => self.creation,
-        }
     }
 
     /// Begins to fill an empty directory.
@@ -503,7 +522,7 @@ impl DeviceDirectory {
         // A mark that was not written to the end means that nothing was made after it.
         if let Ok(Some(left)) = read_record(&self.opened, INCOMPLETE) {
             self.unlink_zones(&left, left.geometry.nr_zones())?;
-            self.opened.unlink_if_there(RECORD)?;
+            self.unlink_records()?;
             // Without the mark the rest would look like a device.
             self.opened.dir().sync().map_err(|err| {
                 self.opened
@@ -515,7 +534,7 @@ impl DeviceDirectory {
 
     /// Refuses a directory of the C driver's that has more zones than were asked for.
     fn refuse_surplus(&self) -> Result {
-        let (id, next) = (self.opened.id(), self.geometry.nr_zones());
+        let (id, next) = (self.opened.id(), self.options.geometry.nr_zones());
         for kind in [Kind::Conventional, Kind::Sequential] {
             let name = kind.file_name(next)?;
             if self.opened.exists(&name)? {
@@ -538,8 +557,9 @@ impl DeviceDirectory {
         self.opened
             .dir()
             .for_each_name(|name| {
-                // A record that is there was empty.
-                let ignored: [&[u8]; 4] = [b".", b"..", LOST_AND_FOUND, RECORD.to_bytes()];
+                // A record that is there was empty, or did not get its name.
+                let (record, next) = (RECORD.to_bytes(), NEXT_RECORD.to_bytes());
+                let ignored: [&[u8]; 5] = [b".", b"..", LOST_AND_FOUND, record, next];
                 if !ignored.contains(&name) && matches!(found, Ok(None)) {
                     found = copy_of(name).map(Some);
                 }
@@ -559,7 +579,7 @@ impl DeviceDirectory {
 
     /// Which sequential zones have a file.
     fn zones_there(&self) -> Result<ZoneSet> {
-        let mut there = ZoneSet::new(self.geometry.nr_zones())?;
+        let mut there = ZoneSet::new(self.options.geometry.nr_zones())?;
         self.opened
             .dir()
             .for_each_name(|name| {
@@ -571,25 +591,34 @@ impl DeviceDirectory {
         Ok(there)
     }
 
-    /// What the device is, for later.
-    fn record(&self) -> Record {
-        Record {
-            geometry: self.geometry,
-            creation: self.creation(),
-        }
-    }
-
-    /// Writes a record, in place of an older one if there is one.
+    /// Writes down what the device is.
     fn write_record(&self, name: &CStr) -> Result {
-        let text = CString::try_from_fmt(fmt!("{}\n", Shown(self.record())))?;
+        let text = CString::try_from_fmt(fmt!("{}\n", Shown(self.options)))?;
         self.opened.dir().unlink_if_there(name)?;
         let file = self.opened.dir().create_file(name, flags::O_RDWR, MODE)?;
         file.write_all_at(text.to_bytes(), 0)?;
         file.sync()
     }
 
+    /// Puts the record in the place of an older one, of which it has all or nothing: also after a
+    /// power failure, which may bring back the older one until the directory is synced.
+    fn replace_record(&self) -> Result {
+        let dir = self.opened.dir();
+        self.write_record(NEXT_RECORD)
+            .and_then(|()| dir.rename(NEXT_RECORD, RECORD))
+            .inspect_err(|_| {
+                // What can't be removed is by the next one that is written.
+                let _ = dir.unlink_if_there(NEXT_RECORD);
+            })
+    }
+
+    fn unlink_records(&self) -> Result {
+        self.opened.unlink_if_there(RECORD)?;
+        self.opened.unlink_if_there(NEXT_RECORD)
+    }
+
     /// Removes the files that an `add` has made for the first zones.
-    fn unlink_zones(&self, record: &Record, zones: u32) -> Result {
+    fn unlink_zones(&self, record: &DeviceOptions, zones: u32) -> Result {
         for zone in 0..zones {
             if record.creation == FileCreation::AtFirstUse
                 && zone > 0
@@ -603,30 +632,19 @@ impl DeviceDirectory {
         Ok(())
     }
 
-    /// Records what a device is that has all its files.
-    fn write_first_record(&self) -> Result {
-        self.write_record(RECORD)
-            .and_then(|()| self.opened.dir().sync())
-            .inspect_err(|_| {
-                // Half a record would be in the way of the next `add`.
-                let _ = self.opened.dir().unlink(RECORD);
-            })
-    }
-
     fn zone_file_name(&self, zone: u32) -> Result<CString> {
-        zone_file_name(&self.geometry, zone)
+        zone_file_name(self.geometry(), zone)
     }
 }
 
 impl Drop for DeviceDirectory {
     fn drop(&mut self) {
         if let Progress::Making { zones } = self.progress {
-            let made = self.record();
             // Each failure has its message. What can't be removed now is by the next `add`, which
             // finds the mark.
             let cleared = self
-                .unlink_zones(&made, zones)
-                .and_then(|()| self.opened.unlink_if_there(RECORD));
+                .unlink_zones(&self.options, zones)
+                .and_then(|()| self.unlink_records());
             if cleared.is_ok() {
                 let _ = self.opened.unlink_if_there(INCOMPLETE);
             }

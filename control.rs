@@ -34,7 +34,6 @@ use crate::{
         BadBlocks,
         Injection, //
     },
-    geometry::Geometry,
     inject::MAX_ROWS,
     kernel_ext::{
         block::mq::Disk,
@@ -48,8 +47,11 @@ use crate::{
     },
     message::MessageLimit,
     option_error::Errno,
-    options::{
+    option_record::{
         AddAgain,
+        DeviceOptions, //
+    },
+    options::{
         AddOptions,
         Append,
         Command,
@@ -192,12 +194,12 @@ impl Registry {
         })?;
         self.claim(&opened)?;
         let (disk, device, (command, status)) = Device::add(options, opened, |device| {
-            let command = command_again(options, device.common().geometry(), id)?;
+            let command = command_again(device.common().options(), id, options.base_dir)?;
             Ok((command, self.status.show(device.clone())?))
         })?;
 
         let common = device.common();
-        let geometry = common.geometry();
+        let (options, geometry) = (common.options(), common.geometry());
         let io = match options.io {
             IoMode::Direct => "direct",
             IoMode::Buffered => "buffered",
@@ -433,16 +435,12 @@ impl Registry {
 }
 
 /// The command that makes a device again.
-fn command_again(options: &AddOptions<'_>, geometry: &Geometry, id: u32) -> Result<KVVec<u8>> {
-    let again = AddAgain {
-        id,
-        options,
-        geometry,
-    };
+fn command_again(options: &DeviceOptions, id: u32, base_dir: &[u8]) -> Result<KVVec<u8>> {
+    let again = AddAgain { id, options };
     let again = CString::try_from_fmt(fmt!("{},base_dir=", Shown(again)))?;
     let mut command = KVVec::new();
     command.extend_from_slice(again.to_bytes(), GFP_KERNEL)?;
-    command.extend_from_slice(options.base_dir, GFP_KERNEL)?;
+    command.extend_from_slice(base_dir, GFP_KERNEL)?;
     Ok(command)
 }
 

@@ -55,6 +55,7 @@ use crate::{
         },
     },
     message::MessageLimit,
+    option_record::DeviceOptions,
     options::{
         AddOptions,
         Append,
@@ -130,7 +131,7 @@ pub(crate) type OpenSet = OpenZones<KVVec<Slot>>;
 #[pin_data]
 pub(crate) struct Common {
     id: u32,
-    geometry: Geometry,
+    options: DeviceOptions,
     alignment: IoAlignment,
     messages: MessageLimit,
     counters: Counters,
@@ -149,18 +150,12 @@ pub(crate) struct Common {
     ahead: AheadZones,
     #[pin]
     faults: FaultInjection,
-    write_fault: Option<Failure>,
-    old_data: OldData,
 }
 
 impl Common {
-    fn new(
-        options: &AddOptions<'_>,
-        id: u32,
-        alignment: IoAlignment,
-        directory: &DeviceDirectory,
-    ) -> Result<Arc<Self>> {
-        let geometry = *directory.geometry();
+    fn new(id: u32, alignment: IoAlignment, directory: &DeviceDirectory) -> Result<Arc<Self>> {
+        let options = *directory.options();
+        let geometry = options.geometry;
         let nr_slots = geometry.nr_seq_zones() as usize;
         let limits = Limits {
             max_open: options.max_open_zones,
@@ -173,16 +168,16 @@ impl Common {
         Arc::pin_init(
             pin_init!(Self {
                 id,
-                geometry,
+                options,
                 alignment,
                 messages: MessageLimit::new(),
                 counters: Counters::new(),
                 changed,
                 files <- ZoneFiles::new(
                     directory.share(),
-                    *directory.geometry(),
+                    geometry,
                     options.io,
-                    directory.creation(),
+                    options.creation,
                 ),
                 open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
                 repaired <- new_condvar!("zloop_repaired"),
@@ -190,8 +185,6 @@ impl Common {
                 extends: Eagerness::new(),
                 ahead <- AheadZones::new(),
                 faults <- faults,
-                write_fault: options.write_fault,
-                old_data: options.old_data,
             }),
             GFP_KERNEL,
         )
@@ -202,8 +195,13 @@ impl Common {
         self.id
     }
 
+    /// What the device is.
+    pub(crate) fn options(&self) -> &DeviceOptions {
+        &self.options
+    }
+
     pub(crate) fn geometry(&self) -> &Geometry {
-        &self.geometry
+        &self.options.geometry
     }
 
     /// The unit of I/O in bytes.
@@ -252,12 +250,12 @@ impl Common {
 
     /// What a sequential zone is declared to be when a write to it has failed.
     pub(crate) fn write_fault(&self) -> Option<Failure> {
-        self.write_fault
+        self.options.write_fault
     }
 
     /// What becomes of what conventional zones have when it is overwritten.
     pub(crate) fn old_data(&self) -> OldData {
-        self.old_data
+        self.options.old_data
     }
 
     /// Whether to try to make zone files longer without waiting.
@@ -319,7 +317,6 @@ pub(crate) struct Device {
     common: Arc<Common>,
     #[pin]
     zones: Zones,
-    write_cache: WriteCache,
     /// Whether parts of a file can be given back to the file system.
     has_holes: bool,
     /// Held during a flush. The next one must not end before it: it relies on its work.
@@ -342,13 +339,16 @@ impl Device {
     ) -> Result<(Disk<Zloop>, Arc<Self>, T)> {
         let id = opened.id();
         let (device, directory) = Self::new(options, opened)?;
-        let disk = device.new_disk(options).inspect_err(|err| {
+        let disk = device.new_disk().inspect_err(|err| {
             refuse!(id, "can't make the disk: {err:?}");
         })?;
         disk.revalidate_zones().inspect_err(|err| {
             refuse!(id, "the block layer does not take the zones: {err:?}");
         })?;
         let prepared = prepare(&device)?;
+        // The record must be there before the disk: whoever saw that might use it, and it could not
+        // be taken back if there is no room for a record. Nothing but a lack of memory can fail after
+        // it.
         directory.complete()?;
         let disk = disk.add().inspect_err(|err| {
             refuse!(id, "can't add the disk: {err:?}");
@@ -362,6 +362,7 @@ impl Device {
     ) -> Result<(Arc<Self>, DeviceDirectory)> {
         let id = opened.id();
         let mut directory = DeviceDirectory::new(opened, options)?;
+        let options = *directory.options();
 
         let first = directory.first_file()?;
         let files = first.alignment().inspect_err(|err| {
@@ -370,10 +371,10 @@ impl Device {
                 "can't find out the block size of the zone files: {err:?}"
             );
         })?;
-        let chosen = directory.geometry().block_size();
+        let chosen = options.geometry.block_size();
         let alignment = choose_block_size(chosen, options.io, files, id)?;
-        directory
-            .geometry()
+        options
+            .geometry
             .check_block_size(alignment.block_size)
             .map_err(|refused| {
                 refuse!(id, "{}", Shown(refused));
@@ -385,7 +386,7 @@ impl Device {
         if options.old_data == OldData::Save {
             directory.check_unnamed()?;
         }
-        let common = Common::new(options, id, alignment, &directory)?;
+        let common = Common::new(id, alignment, &directory)?;
         let zones = Zones::new(common.clone(), |number| {
             directory.zone(number, alignment.block_size)
         })?;
@@ -394,7 +395,6 @@ impl Device {
             pin_init!(Self {
                 common,
                 zones <- zones,
-                write_cache: options.write_cache,
                 has_holes,
                 flushing <- new_mutex!(helpers, "zloop_flushing"),
                 declaring <- new_mutex!((), "zloop_declaring"),
@@ -405,8 +405,9 @@ impl Device {
         Ok((device, directory))
     }
 
-    fn new_disk(self: &Arc<Self>, options: &AddOptions<'_>) -> Result<UnaddedDisk<Zloop>> {
-        let geometry = self.common.geometry();
+    fn new_disk(self: &Arc<Self>) -> Result<UnaddedDisk<Zloop>> {
+        let options = self.common.options();
+        let geometry = &options.geometry;
         let id = self.common.id();
         let zone_sectors = u32::try_from(geometry.zone_sectors())?;
         let zeroing_sectors = match self.has_holes {
@@ -528,7 +529,7 @@ impl Device {
     ///
     /// That of [`Self::lose`]; each failure has its message.
     pub(crate) fn close(&self, ending: Ending) -> Result {
-        let lost = match (ending, self.write_cache) {
+        let lost = match (ending, self.common.options.write_cache) {
             (Ending::PowerFailed(loss), _) => self.lose(loss),
             (Ending::Removed, WriteCache::DiscardUnflushed) => self.lose(Loss::All),
             (Ending::Removed, WriteCache::Keep) => Ok(()),

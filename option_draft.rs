@@ -22,6 +22,10 @@ use crate::{
         Error,
         Fault, //
     },
+    option_record::{
+        DeviceOptions,
+        Named, //
+    },
     option_table::{
         options,
         Scope,
@@ -35,6 +39,7 @@ use crate::{
         is_space,
         number,
         size,
+        switch,
         up_to,
         zone_ranges,
         zones, //
@@ -43,14 +48,8 @@ use crate::{
         refusal,
         shape_options,
         AddOptions,
-        Append,
-        FileCreation,
-        IoMode,
         IsGiven,
-        OldData,
-        Record,
-        Rotation,
-        WriteCache, //
+        Switch, //
     },
     power_failure::Loss,
     zone::Failure,
@@ -86,19 +85,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) injection: Injection,
     pub(crate) shape: Shape,
     pub(crate) base_dir: &'a [u8],
-    pub(crate) nr_queues: Option<NonZeroU32>,
-    pub(crate) queue_depth: Option<NonZeroU32>,
-    pub(crate) io: IoMode,
-    pub(crate) zone_append: u32,
-    /// What appends are if they are native.
-    pub(crate) native_append: Append,
-    pub(crate) write_cache: WriteCache,
-    pub(crate) max_open_zones: u32,
-    pub(crate) max_active_zones: u32,
-    pub(crate) creation: FileCreation,
-    pub(crate) write_fault: Option<Failure>,
-    pub(crate) old_data: OldData,
-    pub(crate) rotation: Rotation,
+    pub(crate) named: Named,
     pub(crate) loss: Loss,
 }
 
@@ -111,18 +98,7 @@ impl<'a> Draft<'a> {
             injection: Injection::default(),
             shape: Shape::default(),
             base_dir: DEFAULT_BASE_DIR,
-            nr_queues: None,
-            queue_depth: None,
-            io: IoMode::Direct,
-            zone_append: 1,
-            native_append: Append::Native,
-            write_cache: WriteCache::Keep,
-            max_open_zones: 0,
-            max_active_zones: 0,
-            creation: FileCreation::AtAdd,
-            write_fault: None,
-            old_data: OldData::Forget,
-            rotation: Rotation::NonRotational,
+            named: Named::default(),
             loss: Loss::All,
         };
         let spaces = up_to(list, |byte| !is_space(byte)).len();
@@ -157,6 +133,8 @@ impl<'a> Draft<'a> {
         match (&option.value, given) {
             (Value::Nothing(set), None) => set(self),
             (Value::Nothing(_), Some(given)) => return Err(Error::Unwanted { option, given }),
+            (Value::Switch(set), None) => set(self, Switch::On),
+            (Value::Switch(set), Some(given)) => set(self, switch(given).map_err(bad(given))?),
             (_, None | Some([])) => return Err(Error::Empty(option)),
             (Value::Id(set), Some(given)) => set(self, id(given).map_err(bad(given))?),
             (Value::Word(words, set), Some(given)) => {
@@ -187,31 +165,14 @@ impl<'a> Draft<'a> {
 
     /// What the options mean to `add`.
     pub(crate) fn add(self) -> Result<AddOptions<'a>, Error<'a>> {
-        let max_active_zones = NonZeroU32::new(self.max_active_zones);
         Ok(AddOptions {
             id: match self.id {
                 Some(Id::Number(id)) => Some(id),
                 Some(Id::FirstFree) | None => None,
             },
-            shape: self.shape,
-            max_open_zones: NonZeroU32::new(self.max_open_zones).or(max_active_zones),
-            max_active_zones,
             base_dir: self.base_dir,
-            nr_queues: self.nr_queues.unwrap_or(NonZeroU32::MIN),
-            queue_depth: self
-                .queue_depth
-                .unwrap_or(DEFAULT_QUEUE_DEPTH)
-                .min(MAX_QUEUE_DEPTH),
-            io: self.io,
-            append: match self.zone_append {
-                0 => Append::Emulated,
-                _ => self.native_append,
-            },
-            write_cache: self.write_cache,
-            creation: self.creation,
-            write_fault: self.write_fault,
-            old_data: self.old_data,
-            rotation: self.rotation,
+            shape: self.shape,
+            named: self.named,
         })
     }
 
@@ -252,7 +213,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What the options mean in a device's directory.
-    pub(crate) fn recorded(self) -> Result<Record, Error<'a>> {
+    pub(crate) fn recorded(self) -> Result<DeviceOptions, Error<'a>> {
         for (option, given) in shape_options(&self.shape) {
             if given == IsGiven::No {
                 return Err(Error::Missing {
@@ -263,9 +224,6 @@ impl<'a> Draft<'a> {
         }
         let geometry =
             Geometry::new(self.shape).map_err(|refused| refusal(refused, &self.shape))?;
-        Ok(Record {
-            geometry,
-            creation: self.creation,
-        })
+        DeviceOptions::of(geometry).with(&self.named)
     }
 }

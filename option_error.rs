@@ -30,7 +30,7 @@ pub(crate) enum Error<'a> {
     Misplaced { option: &'static Opt, scope: Scope },
     /// The option needs a value.
     Empty(&'static Opt),
-    /// The option has a value and takes none.
+    /// The option has a value and takes none at all.
     Unwanted {
         option: &'static Opt,
         given: &'a [u8],
@@ -67,6 +67,8 @@ pub(crate) enum Origin {
     Given,
     /// The command gave none.
     Default,
+    /// The command gave none, but an earlier one did.
+    Recorded,
 }
 
 /// The error numbers that a command can fail with before anything is done.
@@ -138,6 +140,7 @@ impl fmt::Display for Error<'_> {
                 match origin {
                     Origin::Given => Ok(()),
                     Origin::Default => write!(f, " ({} is the default)", refused.given),
+                    Origin::Recorded => write!(f, " ({} is recorded)", refused.given),
                 }
             }
             Self::Changed(mismatch) => mismatch.fmt(f),

@@ -31,14 +31,15 @@ use crate::{
     option_draft::{
         Draft,
         Id,
-        MAX_ID, //
+        MAX_ID,
+        MAX_QUEUE_DEPTH, //
     },
     options::{
-        Append,
         FileCreation,
         IoMode,
         OldData,
         Rotation,
+        Switch,
         WriteCache, //
     },
     power_failure::Loss,
@@ -60,16 +61,19 @@ pub(crate) const ID: &str = "id";
 /// Name of the option for [`Declaration::zones`].
 pub(crate) const ZONES: &str = "zones";
 /// Name of the option for
-/// [`AddOptions::max_open_zones`](crate::options::AddOptions::max_open_zones).
+/// [`DeviceOptions::max_open_zones`](crate::option_record::DeviceOptions::max_open_zones).
 pub(crate) const MAX_OPEN_ZONES: &str = "max_open_zones";
 /// Name of the option for
-/// [`AddOptions::max_active_zones`](crate::options::AddOptions::max_active_zones).
+/// [`DeviceOptions::max_active_zones`](crate::option_record::DeviceOptions::max_active_zones).
 pub(crate) const MAX_ACTIVE_ZONES: &str = "max_active_zones";
-/// Name of the option for [`AddOptions::write_fault`](crate::options::AddOptions::write_fault).
+/// Name of the option for
+/// [`DeviceOptions::write_fault`](crate::option_record::DeviceOptions::write_fault).
 pub(crate) const WRITE_FAULT: &str = "write_fault";
-/// Name of the option for [`AddOptions::nr_queues`](crate::options::AddOptions::nr_queues).
+/// Name of the option for
+/// [`DeviceOptions::nr_queues`](crate::option_record::DeviceOptions::nr_queues).
 pub(crate) const NR_QUEUES: &str = "nr_queues";
-/// Name of the option for [`AddOptions::queue_depth`](crate::options::AddOptions::queue_depth).
+/// Name of the option for
+/// [`DeviceOptions::queue_depth`](crate::option_record::DeviceOptions::queue_depth).
 pub(crate) const QUEUE_DEPTH: &str = "queue_depth";
 /// Name of the option for [`IoMode::Buffered`](crate::options::IoMode::Buffered).
 pub(crate) const BUFFERED_IO: &str = "buffered_io";
@@ -124,6 +128,8 @@ pub(crate) enum Value {
     Path(for<'a> fn(&mut Draft<'a>, &'a [u8])),
     /// Nothing: the option is there or it isn't.
     Nothing(fn(&mut Draft<'_>)),
+    /// 0 or 1, or nothing, which is 1: a flag.
+    Switch(fn(&mut Draft<'_>, Switch)),
 }
 
 /// Writes what follows "must be" in a message.
@@ -152,6 +158,7 @@ impl fmt::Display for Value {
             ),
             Self::Path(_) => f.write_str("a path"),
             Self::Nothing(_) => f.write_str("without a value"),
+            Self::Switch(_) => f.write_str("0 or 1, or without a value"),
         }
     }
 }
@@ -182,11 +189,11 @@ enum Group {
     Zones,
     /// What is to fail.
     Faults,
+    /// Where the device's directory is.
+    Place,
     /// What the device is from the day it was made.
     Geometry,
-    /// What its directory looks like. A later `add` may change it.
-    Files,
-    /// How the device works until it is removed.
+    /// How the device works. A later `add` may change it.
     Manner,
     /// What a power failure takes.
     PowerFailure,
@@ -224,7 +231,7 @@ impl Scope {
             Self::RecordedDeclaration(_) => matches!(option.group, Group::Zones),
             Self::Remove => matches!(option.group, Group::Identity),
             Self::PowerFail => matches!(option.group, Group::Identity | Group::PowerFailure),
-            Self::Record => matches!(option.group, Group::Geometry | Group::Files),
+            Self::Record => matches!(option.group, Group::Geometry | Group::Manner),
         }
     }
 }
@@ -235,7 +242,7 @@ impl fmt::Display for Scope {
             Self::Add => "add",
             Self::Remove => "remove",
             Self::PowerFail => "powerfail",
-            Self::Record => "the record of the geometry",
+            Self::Record => "the record of the device",
             Self::Inject => "inject",
             Self::Declare(failure) | Self::RecordedDeclaration(failure) => {
                 Declaration::command(*failure)
@@ -336,7 +343,7 @@ pub(crate) static OPTIONS: [Opt; 24] = [
     Opt {
         name: "base_dir",
         meaning: "the directory that holds the device's own",
-        group: Group::Manner,
+        group: Group::Place,
         value: Value::Path(|draft, path| draft.base_dir = path),
     },
     Opt {
@@ -344,7 +351,7 @@ pub(crate) static OPTIONS: [Opt; 24] = [
         meaning: "the number of queues",
         group: Group::Manner,
         value: Value::Number(POSITIVE, |draft, queues| {
-            draft.nr_queues = NonZeroU32::new(queues)
+            draft.named.nr_queues = NonZeroU32::new(queues)
         }),
     },
     Opt {
@@ -352,58 +359,83 @@ pub(crate) static OPTIONS: [Opt; 24] = [
         meaning: "the requests that a queue can hold",
         group: Group::Manner,
         value: Value::Number(POSITIVE, |draft, depth| {
-            draft.queue_depth = NonZeroU32::new(depth)
+            draft.named.queue_depth = NonZeroU32::new(depth).map(|depth| depth.min(MAX_QUEUE_DEPTH))
         }),
     },
     Opt {
         name: BUFFERED_IO,
         meaning: "use the page cache",
         group: Group::Manner,
-        value: Value::Nothing(|draft| draft.io = IoMode::Buffered),
+        value: Value::Switch(|draft, switch| {
+            draft.named.io = Some(match switch {
+                Switch::Off => IoMode::Direct,
+                Switch::On => IoMode::Buffered,
+            })
+        }),
     },
     Opt {
         name: ZONE_APPEND,
         meaning: "1 for native zone append, 0 to have it emulated",
         group: Group::Manner,
-        value: Value::Number(Allowed::Range { min: 0, max: 1 }, |draft, native| {
-            draft.zone_append = native
+        value: Value::Number(ZERO_OR_ONE, |draft, native| {
+            draft.named.zone_append = Some(match native {
+                0 => Switch::Off,
+                _ => Switch::On,
+            })
         }),
     },
     Opt {
         name: ORDERED_ZONE_APPEND,
         meaning: "keep native zone appends in order",
         group: Group::Manner,
-        value: Value::Nothing(|draft| draft.native_append = Append::Ordered),
+        value: Value::Switch(|draft, ordered| draft.named.ordered_zone_append = Some(ordered)),
     },
     Opt {
         name: DISCARD_WRITE_CACHE,
         meaning: "lose unflushed data at removal",
         group: Group::Manner,
-        value: Value::Nothing(|draft| draft.write_cache = WriteCache::DiscardUnflushed),
+        value: Value::Switch(|draft, switch| {
+            draft.named.write_cache = Some(match switch {
+                Switch::Off => WriteCache::Keep,
+                Switch::On => WriteCache::DiscardUnflushed,
+            })
+        }),
     },
     Opt {
         name: MAX_OPEN_ZONES,
         meaning: "how many sequential zones can be open at once, 0 for any number",
         group: Group::Manner,
-        value: Value::Number(ANY, |draft, zones| draft.max_open_zones = zones),
+        value: Value::Number(ANY, |draft, zones| draft.named.max_open_zones = Some(zones)),
     },
     Opt {
         name: MAX_ACTIVE_ZONES,
         meaning: "how many sequential zones can be open or closed at once, 0 for any number",
         group: Group::Manner,
-        value: Value::Number(ANY, |draft, zones| draft.max_active_zones = zones),
+        value: Value::Number(ANY, |draft, zones| {
+            draft.named.max_active_zones = Some(zones)
+        }),
     },
     Opt {
         name: LAZY_FILES,
         meaning: "make the files of sequential zones when they are first written",
-        group: Group::Files,
-        value: Value::Nothing(|draft| draft.creation = FileCreation::AtFirstUse),
+        group: Group::Manner,
+        value: Value::Switch(|draft, switch| {
+            draft.named.creation = Some(match switch {
+                Switch::Off => FileCreation::AtAdd,
+                Switch::On => FileCreation::AtFirstUse,
+            })
+        }),
     },
     Opt {
         name: VOLATILE_CACHE,
         meaning: "let a power failure take back what conventional zones have not flushed",
         group: Group::Manner,
-        value: Value::Nothing(|draft| draft.old_data = OldData::Save),
+        value: Value::Switch(|draft, switch| {
+            draft.named.old_data = Some(match switch {
+                Switch::Off => OldData::Forget,
+                Switch::On => OldData::Save,
+            })
+        }),
     },
     Opt {
         name: "seed",
@@ -416,11 +448,11 @@ pub(crate) static OPTIONS: [Opt; 24] = [
         meaning: "what a zone is after a write to it has failed",
         group: Group::Manner,
         value: Value::Word(&["good", "readonly", "offline"], |draft, nr| {
-            draft.write_fault = match nr {
+            draft.named.write_fault = Some(match nr {
                 0 => None,
                 1 => Some(Failure::ReadOnly),
                 _ => Some(Failure::Offline),
-            }
+            })
         }),
     },
     Opt {
@@ -450,7 +482,7 @@ pub(crate) static OPTIONS: [Opt; 24] = [
     Opt {
         name: geometry::BLOCK_SIZE,
         meaning: "the unit of I/O in bytes",
-        group: Group::Geometry,
+        group: Group::Manner,
         value: Value::Number(BLOCK_SIZES, |draft, bytes| {
             draft.shape.block_size = BlockSize::new(bytes)
         }),
@@ -459,7 +491,12 @@ pub(crate) static OPTIONS: [Opt; 24] = [
         name: ROTATIONAL,
         meaning: "say that it is a disk that turns",
         group: Group::Manner,
-        value: Value::Nothing(|draft| draft.rotation = Rotation::Rotational),
+        value: Value::Switch(|draft, switch| {
+            draft.named.rotation = Some(match switch {
+                Switch::Off => Rotation::NonRotational,
+                Switch::On => Rotation::Rotational,
+            })
+        }),
     },
     Opt {
         name: ZONES,

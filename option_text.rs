@@ -15,6 +15,7 @@ use crate::{
     },
     option_error::Fault,
     option_table::SizeRange,
+    options::Switch,
     size::{
         factor_of,
         Size,
@@ -64,6 +65,15 @@ fn long_number(text: &[u8]) -> Result<u64, Fault> {
     match text {
         [b'0', b'x' | b'X', digits @ ..] => long_magnitude(digits, 16),
         digits => long_magnitude(digits, 10),
+    }
+}
+
+/// Reads the value of a flag.
+pub(crate) fn switch(text: &[u8]) -> Result<Switch, Fault> {
+    match number(text)? {
+        0 => Ok(Switch::Off),
+        1 => Ok(Switch::On),
+        _ => Err(Fault::OutOfRange),
     }
 }
 

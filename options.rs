@@ -31,7 +31,8 @@
 //! no other white space. A NUL ends the text.
 //!
 //! An option is a name, or a name, `=` and a value. If it is given more than once, the last one
-//! counts, but each must be valid. `option_table.rs` has all of them.
+//! counts, but each must be valid. `option_table.rs` has all of them. What an `add` doesn't name is
+//! as it was recorded in the device's directory, or by default: see `option_record.rs`.
 //!
 //! - A number is decimal, leading zeros or not, or hexadecimal after `0x`. There are no signs.
 //! - A size in bytes may end in `K`, `M`, `G`, `T`, `P` or `E`; the last one only if it is decimal.
@@ -39,6 +40,7 @@
 //! - An `id` may be negative, which means the first free one. A leading `0` makes it octal.
 //! - Zones are a number, or the first one, `-` and the last one.
 //! - Sectors are the first one, `-` and the last one, after a `+` or a `-`, as in `null_blk`.
+//! - A flag may be followed by `=1`, which changes nothing, or by `=0`, as if it were not there.
 //! - A path is anything that contains no separator, and is taken as it is.
 //!
 //! Numbers differ from the C driver in that it takes no hexadecimal ones but for `id`, no leading
@@ -47,11 +49,6 @@
 //! wraps around.
 //!
 //! A text that is not in the language is refused as a whole: see [`Error`] for what is said then.
-
-use core::{
-    fmt,
-    num::NonZeroU32, //
-};
 
 use crate::{
     declaration::Declaration,
@@ -66,32 +63,17 @@ use crate::{
         Error,
         Origin, //
     },
-    option_table::{
-        Scope,
-        BUFFERED_IO,
-        DISCARD_WRITE_CACHE,
-        ID,
-        LAZY_FILES,
-        MAX_ACTIVE_ZONES,
-        MAX_OPEN_ZONES,
-        NR_QUEUES,
-        ORDERED_ZONE_APPEND,
-        QUEUE_DEPTH,
-        ROTATIONAL,
-        VOLATILE_CACHE,
-        WRITE_FAULT,
-        ZONE_APPEND, //
+    option_record::{
+        DeviceOptions,
+        Named, //
     },
+    option_table::Scope,
     option_text::{
         is_space,
         up_to, //
     },
     power_failure::Loss,
-    size::{
-        Allowed,
-        Refused, //
-    },
-    zone::Failure,
+    size::Refused,
 };
 
 /// What a read of the control device gives: byte for byte the C driver's text, without the options
@@ -116,148 +98,61 @@ pub(crate) enum Command<'a> {
     PowerFail { id: u32, loss: Loss },
 }
 
-/// What `add` asks for, defaults filled in. Paths are parts of the command's text.
+/// What `add` asks for, and not what it leaves open. Paths are parts of the command's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AddOptions<'a> {
     /// Number of the device, at most `i32::MAX`; `None` asks for the first free one.
     pub(crate) id: Option<u32>,
-    /// Zones and their sizes, as far as they are given.
-    pub(crate) shape: Shape,
-    /// How many sequential zones can be open at once; `None` is as many as there are.
-    /// No more than [`max_active_zones`](Self::max_active_zones), since open zones are active.
-    pub(crate) max_open_zones: Option<NonZeroU32>,
-    /// How many sequential zones can be open or closed at once, at most
-    /// [`nr_seq_zones`](Geometry::nr_seq_zones); `None` is as many as there are.
-    pub(crate) max_active_zones: Option<NonZeroU32>,
     /// Path of the directory that holds the device's directory, which is named after its `id`.
     /// Neither empty nor with a NUL; may be relative.
     pub(crate) base_dir: &'a [u8],
-    /// Number of hardware queues; what exceeds the online CPUs is for the caller to cut.
-    pub(crate) nr_queues: NonZeroU32,
-    /// Requests that each queue can hold, at most the block layer's 10240.
-    pub(crate) queue_depth: NonZeroU32,
-    /// How zone files are read and written.
-    pub(crate) io: IoMode,
-    /// How zone appends are done.
-    pub(crate) append: Append,
-    /// What a removal does with data that was not flushed.
-    pub(crate) write_cache: WriteCache,
-    /// When the files of sequential zones are made.
-    pub(crate) creation: FileCreation,
-    /// What a sequential zone is declared to be when a write to it has failed.
-    pub(crate) write_fault: Option<Failure>,
-    /// What becomes of what conventional zones have when it is overwritten.
-    pub(crate) old_data: OldData,
-    /// What kind of disk it says that it is.
-    pub(crate) rotation: Rotation,
+    /// Zones and their sizes, as far as they are given.
+    pub(crate) shape: Shape,
+    /// All else that is given.
+    pub(crate) named: Named,
 }
 
 impl AddOptions<'_> {
-    /// The geometry of a new device.
+    /// What a new device is to be.
     ///
     /// # Errors
     ///
     /// The first option that can't be, given the others.
-    pub(crate) fn new_geometry(&self) -> Result<Geometry, Error<'static>> {
+    pub(crate) fn new_device(&self) -> Result<DeviceOptions, Error<'static>> {
         let geometry = Geometry::new(self.shape);
         let geometry = geometry.map_err(|refused| refusal(refused, &self.shape))?;
-        self.check_limits(&geometry)?;
-        Ok(geometry)
+        DeviceOptions::of(geometry).with(&self.named)
     }
 
-    /// The geometry of a device, which was `recorded` when it was made.
+    /// What a device is to be that was `recorded`.
     ///
     /// # Errors
     ///
-    /// The first option that would change it, or can't be with it.
-    pub(crate) fn geometry_again<'e>(
+    /// The first option that would change the geometry, or can't be with it.
+    pub(crate) fn device_again<'e>(
         &'e self,
-        recorded: &'e Geometry,
-    ) -> Result<Geometry, Error<'e>> {
-        if let Some(mismatch) = self.shape.difference(recorded) {
+        recorded: &'e DeviceOptions,
+    ) -> Result<DeviceOptions, Error<'e>> {
+        let geometry = recorded.geometry;
+        let block_size = self.shape.block_size;
+        if let Some(mismatch) = self.shape.difference(&recorded.geometry) {
             return Err(Error::Changed(mismatch));
         }
-        self.check_limits(recorded)?;
-        Ok(recorded.with_block_size(self.shape.block_size))
-    }
-
-    /// Whether there are zones for the limits.
-    fn check_limits(&self, geometry: &Geometry) -> Result<(), Error<'static>> {
-        let nr_seq_zones = geometry.nr_seq_zones();
-        let all_zones = "no more than the sequential zones of the device";
-        let (most_open, why) = match self.max_active_zones {
-            Some(max) => (max.get(), "no more than max_active_zones"),
-            None => (nr_seq_zones, all_zones),
+        let as_it_was = if self.describes_the_device() {
+            DeviceOptions::of(geometry.with_block_size(block_size))
+        } else {
+            DeviceOptions {
+                geometry: geometry.with_block_size(block_size.or(geometry.block_size())),
+                ..*recorded
+            }
         };
-        for (option, limit, max, why) in [
-            (
-                MAX_ACTIVE_ZONES,
-                self.max_active_zones,
-                nr_seq_zones,
-                all_zones,
-            ),
-            (MAX_OPEN_ZONES, self.max_open_zones, most_open, why),
-        ] {
-            let limit = limit.map_or(0, NonZeroU32::get);
-            let max = max.into();
-            Refused::unless(option, limit, Allowed::Range { min: 0, max }, why)
-                .map_err(|refused| refusal(refused, &self.shape))?;
-        }
-        Ok(())
+        as_it_was.with(&self.named)
     }
-}
 
-/// Writes the `add` command that makes a device again, all but the path: `base_dir` may have bytes
-/// that are no text, and comes last.
-pub(crate) struct AddAgain<'a> {
-    /// The number that the device has got.
-    pub(crate) id: u32,
-    /// The command that has made it.
-    pub(crate) options: &'a AddOptions<'a>,
-    /// The geometry that it has got.
-    pub(crate) geometry: &'a Geometry,
-}
-
-impl fmt::Display for AddAgain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            id,
-            options,
-            geometry,
-        } = self;
-        write!(f, "add {ID}={id},{geometry}")?;
-        write!(f, ",{NR_QUEUES}={}", options.nr_queues)?;
-        write!(f, ",{QUEUE_DEPTH}={}", options.queue_depth)?;
-        let max_open_zones = options.max_open_zones.map_or(0, NonZeroU32::get);
-        write!(f, ",{MAX_OPEN_ZONES}={max_open_zones}")?;
-        if let Some(max_active_zones) = options.max_active_zones {
-            write!(f, ",{MAX_ACTIVE_ZONES}={max_active_zones}")?;
-        }
-        match options.append {
-            Append::Native => write!(f, ",{ZONE_APPEND}=1")?,
-            Append::Ordered => write!(f, ",{ZONE_APPEND}=1,{ORDERED_ZONE_APPEND}")?,
-            Append::Emulated => write!(f, ",{ZONE_APPEND}=0")?,
-        }
-        if options.io == IoMode::Buffered {
-            write!(f, ",{BUFFERED_IO}")?;
-        }
-        if options.write_cache == WriteCache::DiscardUnflushed {
-            write!(f, ",{DISCARD_WRITE_CACHE}")?;
-        }
-        if options.creation == FileCreation::AtFirstUse {
-            write!(f, ",{LAZY_FILES}")?;
-        }
-        if options.old_data == OldData::Save {
-            write!(f, ",{VOLATILE_CACHE}")?;
-        }
-        if options.rotation == Rotation::Rotational {
-            write!(f, ",{ROTATIONAL}")?;
-        }
-        match options.write_fault {
-            None => Ok(()),
-            Some(Failure::ReadOnly) => write!(f, ",{WRITE_FAULT}=readonly"),
-            Some(Failure::Offline) => write!(f, ",{WRITE_FAULT}=offline"),
-        }
+    /// Whether what isn't named has its default, whatever is recorded.
+    fn describes_the_device(&self) -> bool {
+        let mut options = shape_options(&self.shape).into_iter();
+        options.any(|(_, given)| given == IsGiven::Yes)
     }
 }
 
@@ -299,6 +194,13 @@ pub(crate) fn shape_options(shape: &Shape) -> [(&'static str, IsGiven); 4] {
         ),
         (geometry::CONV_ZONES, is_given(shape.conv_zones.is_some())),
     ]
+}
+
+/// What a flag, or an option that takes 0 or 1, is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Switch {
+    Off,
+    On,
 }
 
 /// How zone files are read and written.
@@ -397,39 +299,6 @@ impl<'a> Command<'a> {
     }
 }
 
-/// What is written beside a device's zone files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    /// Zones and their sizes.
-    pub(crate) geometry: Geometry,
-    /// Whether zone files may be missing.
-    pub(crate) creation: FileCreation,
-}
-
-impl Record {
-    /// Reads what [`Display`](fmt::Display) has written.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is wrong: the four options of the geometry must be there, and no other
-    /// but `lazy_files`.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, Error<'_>> {
-        let text = up_to(text, |byte| byte == 0);
-        Draft::read(text, Scope::Record)?.recorded()
-    }
-}
-
-/// Writes the options that stand for it in an `add` command.
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.geometry.fmt(f)?;
-        match self.creation {
-            FileCreation::AtAdd => Ok(()),
-            FileCreation::AtFirstUse => write!(f, ",{LAZY_FILES}"),
-        }
-    }
-}
-
 /// Reads what is recorded in a device's directory of zones that are declared to have failed: as a
 /// [`Declaration`] is written, each on a line of its own.
 pub(crate) fn recorded_declarations(
@@ -482,26 +351,21 @@ mod tests {
             OPTIONS, //
         },
         option_text::number,
-        size::Size, //
+        size::Size,
+        zone::Failure, //
+    };
+    use core::{
+        fmt,
+        num::NonZeroU32, //
     };
 
-    /// What `add` and nothing else means.
-    fn default() -> AddOptions<'static> {
+    /// What `add` and nothing else says.
+    fn nothing() -> AddOptions<'static> {
         AddOptions {
             id: None,
-            shape: Shape::default(),
-            max_open_zones: None,
-            max_active_zones: None,
             base_dir: b"/var/local/zloop",
-            nr_queues: NonZeroU32::MIN,
-            queue_depth: DEFAULT_QUEUE_DEPTH,
-            io: IoMode::Direct,
-            append: Append::Native,
-            write_cache: WriteCache::Keep,
-            creation: FileCreation::AtAdd,
-            write_fault: None,
-            old_data: OldData::Forget,
-            rotation: Rotation::NonRotational,
+            shape: Shape::default(),
+            named: Named::default(),
         }
     }
 
@@ -509,32 +373,39 @@ mod tests {
     fn command(text: &str) -> Result<Command<'_>, Error<'_>> {
         let command = Command::parse(text.as_bytes())?;
         if let Command::Add(options) = &command {
-            options.new_geometry()?;
+            options.new_device()?;
         }
         Ok(command)
     }
 
     /// Whether `text` is an `add` command of which `check` is true.
-    fn adds(text: &str, check: impl FnOnce(&AddOptions<'_>) -> bool) -> bool {
+    fn asks(text: &str, check: impl FnOnce(&AddOptions<'_>) -> bool) -> bool {
         match command(text) {
             Ok(Command::Add(options)) => check(&options),
             _ => false,
         }
     }
 
+    /// Whether `text` is an `add` command that makes a device of which `check` is true.
+    fn adds(text: &str, check: impl FnOnce(&DeviceOptions) -> bool) -> bool {
+        asks(text, |options| {
+            options.new_device().is_ok_and(|device| check(&device))
+        })
+    }
+
     /// Whether `text` is an `add` command that gives this device number.
     fn adds_id(text: &str, id: Option<u32>) -> bool {
-        adds(text, |options| options.id == id)
+        asks(text, |options| options.id == id)
     }
 
     /// Whether `text` is an `add` command that differs from the default at most in the geometry,
     /// which is written as `expected`.
     fn adds_geometry(text: &str, expected: &str) -> bool {
-        adds(text, |options| {
+        asks(text, |options| {
             let shape = options.shape;
-            let is_default = *options == AddOptions { shape, ..default() };
-            let geometry = options.new_geometry();
-            is_default && geometry.is_ok_and(|geometry| says(geometry, expected))
+            *options == AddOptions { shape, ..nothing() }
+        }) && adds(text, |device| {
+            *device == DeviceOptions::of(device.geometry) && says(device.geometry, expected)
         })
     }
 
@@ -560,7 +431,7 @@ mod tests {
         ] {
             assert_eq!(
                 Command::parse(text.as_bytes()).ok(),
-                Some(Command::Add(default()))
+                Some(Command::Add(nothing()))
             );
         }
         assert_eq!(DEFAULT_QUEUE_DEPTH.get(), 128);
@@ -576,6 +447,7 @@ mod tests {
             write_fault=offline,volatile_cache,block_size=512,rotational\n";
         let expected = AddOptions {
             id: Some(7),
+            base_dir: b"/tmp/a b=c%s",
             shape: Shape {
                 capacity: mib(2048),
                 zone_size: mib(64),
@@ -583,18 +455,20 @@ mod tests {
                 conv_zones: first(2),
                 block_size: BlockSize::new(512),
             },
-            max_open_zones: NonZeroU32::new(14),
-            max_active_zones: NonZeroU32::new(20),
-            base_dir: b"/tmp/a b=c%s",
-            nr_queues: NonZeroU32::MIN.saturating_add(3),
-            queue_depth: NonZeroU32::MIN.saturating_add(31),
-            io: IoMode::Buffered,
-            append: Append::Ordered,
-            write_cache: WriteCache::DiscardUnflushed,
-            creation: FileCreation::AtFirstUse,
-            write_fault: Some(Failure::Offline),
-            old_data: OldData::Save,
-            rotation: Rotation::Rotational,
+            named: Named {
+                max_open_zones: Some(14),
+                max_active_zones: Some(20),
+                nr_queues: NonZeroU32::new(4),
+                queue_depth: NonZeroU32::new(32),
+                io: Some(IoMode::Buffered),
+                zone_append: Some(Switch::On),
+                ordered_zone_append: Some(Switch::On),
+                write_cache: Some(WriteCache::DiscardUnflushed),
+                creation: Some(FileCreation::AtFirstUse),
+                write_fault: Some(Some(Failure::Offline)),
+                old_data: Some(OldData::Save),
+                rotation: Some(Rotation::Rotational),
+            },
         };
         assert_eq!(Command::parse(text).ok(), Some(Command::Add(expected)));
         Ok(())
@@ -1181,7 +1055,7 @@ mod tests {
     #[test]
     fn blocks() {
         let blocks = |text, bytes| {
-            adds(text, |options| {
+            asks(text, |options| {
                 options.shape.block_size == BlockSize::new(bytes)
             })
         };
@@ -1235,19 +1109,64 @@ mod tests {
             "add zone_append",
             "zone_append: has no value, must be from 0 to 1"
         ));
+    }
+
+    #[test]
+    fn flags() {
+        for flag in [
+            "buffered_io",
+            "ordered_zone_append",
+            "discard_write_cache",
+            "lazy_files",
+            "volatile_cache",
+            "rotational",
+        ] {
+            let same = |value: &str, other: &str| {
+                let text = Text::of(core::format_args!("add {flag}{value}"));
+                let other = Text::of(core::format_args!("add {other}"));
+                let (Ok(text), Ok(other)) = (text, other) else {
+                    return false;
+                };
+                let new_device = |text: &Text| match Command::parse(text.bytes()) {
+                    Ok(Command::Add(options)) => options.new_device().ok(),
+                    _ => None,
+                };
+                new_device(&text).is_some() && new_device(&text) == new_device(&other)
+            };
+            for on in ["=1", "=01", "=0x1"] {
+                assert!(same(on, flag));
+            }
+            assert!(same("=0", ""));
+            assert!(!same("", ""));
+        }
+        assert!(adds("add rotational,rotational=0", |o| {
+            o.rotation == Rotation::NonRotational
+        }));
         assert!(invalid(
-            "add buffered_io=1",
-            "buffered_io=\"1\": must be without a value"
+            "add lazy_files=2",
+            "lazy_files=\"2\": must be 0 or 1, or without a value \
+             (make the files of sequential zones when they are first written)",
+        ));
+        assert!(invalid(
+            "add buffered_io=yes",
+            "buffered_io=\"yes\": not a number, must be 0 or 1, or without a value \
+             (use the page cache)",
         ));
         assert!(invalid(
             "add buffered_io=",
-            "buffered_io=\"\": must be without a value"
+            "buffered_io=\"\": not a number, must be 0 or 1, or without a value \
+             (use the page cache)",
+        ));
+        // Not this one, which does something.
+        assert!(invalid(
+            "inject id=0,clear=1",
+            "clear=\"1\": must be without a value",
         ));
     }
 
     #[test]
     fn directories() {
-        let dir = |text, dir: &str| adds(text, |o| o.base_dir == dir.as_bytes());
+        let dir = |text, dir: &str| asks(text, |o| o.base_dir == dir.as_bytes());
         assert!(dir("add base_dir=/mnt\n", "/mnt"));
         assert!(dir("add base_dir=relative dir,id=0", "relative dir"));
         assert!(dir("add base_dir=a=b", "a=b"));
@@ -1266,7 +1185,7 @@ mod tests {
 
     #[test]
     fn last_one_counts_but_all_must_be_valid() {
-        assert!(adds("add conv_zones=99,conv_zones=2", |o| o
+        assert!(asks("add conv_zones=99,conv_zones=2", |o| o
             .shape
             .conv_zones
             == first(2)));
@@ -1280,10 +1199,10 @@ mod tests {
     #[test]
     fn first_mistake_is_the_one_that_is_told() {
         assert!(invalid(
-            "add buffered_io=1,foo",
-            "buffered_io=\"1\": must be without a value"
+            "add buffered_io=2,foo",
+            "buffered_io=\"2\": must be 0 or 1, or without a value (use the page cache)"
         ));
-        assert!(Command::parse(b"add foo,buffered_io=1")
+        assert!(Command::parse(b"add foo,buffered_io=2")
             .is_err_and(|error| matches!(error, Error::UnknownOption { name: b"foo", .. })));
     }
 
@@ -1306,146 +1225,9 @@ mod tests {
     }
 
     #[test]
-    fn record() -> Result<(), Refused> {
-        let shapes = [
-            "add",
-            "add capacity_mb=2047,zone_size_mb=64,zone_capacity_mb=63,conv_zones=3",
-            // A device of one zone.
-            "add capacity_mb=300,conv_zones=0",
-            "add capacity_mb=4294967295,zone_size_mb=16384,zone_capacity_mb=1,conv_zones=262142",
-            // The last zone is smaller.
-            "add capacity=1000448,zone_size=64K,zone_capacity=60K",
-            "add capacity=3M,zone_size_mb=2",
-            "add conv_zones=1:3:5:7:9:11:13:15:17:19:21:23:25:27:29:31-63,capacity_mb=1048576",
-            "add capacity=64P,zone_size=16G",
-            "add block_size=1024",
-        ];
-        for text in shapes {
-            let command = Command::parse(text.as_bytes());
-            assert!(command.is_ok());
-            let Ok(Command::Add(options)) = command else {
-                return Ok(());
-            };
-            for creation in [FileCreation::AtAdd, FileCreation::AtFirstUse] {
-                let record = Record {
-                    geometry: Geometry::new(options.shape)?,
-                    creation,
-                };
-                let text = Text::of(core::format_args!("{record}\n"));
-                assert!(text.is_ok_and(|text| {
-                    Record::parse(text.bytes()).is_ok_and(|recorded| recorded == record)
-                }));
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn recorded_geometry() -> Result<(), Refused> {
-        let recorded =
-            Record::parse(b"capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=63,conv_zones=3\n");
-        assert!(recorded.is_ok());
-        let Ok(Record { geometry, .. }) = recorded else {
-            return Ok(());
-        };
-        let again =
-            |text: &str, check: &dyn Fn(Result<Geometry, Error<'_>>) -> bool| match Command::parse(
-                text.as_bytes(),
-            ) {
-                Ok(Command::Add(options)) => check(options.geometry_again(&geometry)),
-                _ => false,
-            };
-        for text in [
-            "add",
-            "add id=0,max_open_zones=13",
-            "add capacity_mb=1087",
-            "add capacity=1G,zone_size=64M,zone_capacity=63M,conv_zones=0-2",
-        ] {
-            assert!(again(text, &|found| found.is_ok_and(|found| found == geometry)));
-        }
-        let chosen = geometry.with_block_size(BlockSize::new(512));
-        assert!(again("add block_size=512", &|found| found
-            .is_ok_and(|found| found == chosen)));
-        let differs = |text, message: &str| {
-            again(text, &|found| {
-                found.is_err_and(|error| says(error, message))
-            })
-        };
-        assert!(differs(
-            "add conv_zones=8",
-            "conv_zones=8: must be 3, as when the device was made",
-        ));
-        assert!(differs(
-            "add capacity_mb=16384,zone_size_mb=256",
-            "zone_size_mb=256: must be 64, as when the device was made",
-        ));
-        assert!(differs(
-            "add max_open_zones=14",
-            "max_open_zones=14: must be from 0 to 13, \
-             no more than the sequential zones of the device",
-        ));
-        Ok(())
-    }
-
-    #[test]
-    fn commands_again() -> Result<(), Refused> {
-        let again = |text: &str, expected: &str| match Command::parse(text.as_bytes()) {
-            Ok(Command::Add(options)) => {
-                let geometry = Geometry::new(options.shape)?;
-                let id = options.id.unwrap_or(5);
-                let again = AddAgain {
-                    id,
-                    options: &options,
-                    geometry: &geometry,
-                };
-                let Ok(again) = Text::of(again) else {
-                    return Ok(false);
-                };
-                // It is read as what it was written of.
-                let same = match Command::parse(again.bytes()) {
-                    Ok(Command::Add(read)) => {
-                        read.new_geometry().is_ok_and(|read| read == geometry)
-                            && read
-                                == AddOptions {
-                                    id: Some(id),
-                                    shape: read.shape,
-                                    base_dir: read.base_dir,
-                                    ..options
-                                }
-                    }
-                    _ => false,
-                };
-                Ok(same && again.bytes() == expected.as_bytes())
-            }
-            _ => Ok(false),
-        };
-        assert!(again(
-            "add",
-            "add id=5,capacity_mb=16384,zone_size_mb=256,zone_capacity_mb=256,conv_zones=8,\
-             nr_queues=1,queue_depth=128,max_open_zones=0,zone_append=1",
-        )?);
-        assert!(again(
-            "add id=7,capacity=10M,zone_size=4M,zone_capacity=3584K,conv_zones=0:2,\
-             max_open_zones=1,nr_queues=4,queue_depth=32,buffered_io,ordered_zone_append,\
-             discard_write_cache,lazy_files,base_dir=/a b,block_size=512,\
-             rotational,volatile_cache",
-            "add id=7,capacity=10M,zone_size_mb=4,zone_capacity=3584K,conv_zones=0:2,\
-             block_size=512,nr_queues=4,queue_depth=32,max_open_zones=1,zone_append=1,\
-             ordered_zone_append,buffered_io,discard_write_cache,lazy_files,\
-             volatile_cache,rotational",
-        )?);
-        assert!(again(
-            "add zone_append=0,id=0",
-            "add id=0,capacity_mb=16384,zone_size_mb=256,zone_capacity_mb=256,conv_zones=8,\
-             nr_queues=1,queue_depth=128,max_open_zones=0,zone_append=0",
-        )?);
-        Ok(())
-    }
-
-    #[test]
     fn sizes_in_bytes() {
         let zone_size = |text, bytes| {
-            adds(text, |options| {
+            asks(text, |options| {
                 options.shape.zone_size == Some(Size::bytes(bytes))
             })
         };
@@ -1456,7 +1238,7 @@ mod tests {
         assert!(zone_size("add zone_size=512,capacity=1M", 512));
         assert!(zone_size("add zone_size_mb=4,zone_size=8M", 8 << 20));
         // A digit, not a suffix.
-        assert!(adds("add capacity=0x4000000E00", |options| {
+        assert!(asks("add capacity=0x4000000E00", |options| {
             options.shape.capacity == Some(Size::bytes(0x4000000e00))
         }));
         assert!(adds_geometry(
@@ -1505,7 +1287,7 @@ mod tests {
     #[test]
     fn conventional_zones() {
         let zones = |text, expected: &str| {
-            adds(text, |options| {
+            asks(text, |options| {
                 options
                     .shape
                     .conv_zones
@@ -1554,37 +1336,6 @@ mod tests {
     }
 
     #[test]
-    fn damaged_record() {
-        let damaged = |text: &'static str, message| {
-            Record::parse(text.as_bytes()).is_err_and(|error| says(error, message))
-        };
-        assert!(damaged(
-            "",
-            "capacity_mb: missing, the record of the geometry needs it"
-        ));
-        assert!(damaged(
-            "capacity_mb=1024,zone_size_mb=64,conv_zones=0\n",
-            "zone_capacity_mb: missing, the record of the geometry needs it",
-        ));
-        assert!(damaged(
-            "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=64,conv_zones=0,id=1\n",
-            "id: not an option here, the record of the geometry takes \
-             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files, \
-             capacity, zone_size, zone_capacity, block_size",
-        ));
-        assert!(damaged(
-            "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=65,conv_zones=0\n",
-            "zone_capacity_mb=65: must be from 1 to 64, no more than the zone size",
-        ));
-        assert!(damaged(
-            "\x7fELF",
-            "unknown option \"\\x7fELF\": the record of the geometry takes \
-             capacity_mb, zone_size_mb, zone_capacity_mb, conv_zones, lazy_files, \
-             capacity, zone_size, zone_capacity, block_size",
-        ));
-    }
-
-    #[test]
     fn syntax_has_all_options_of_the_c_driver() {
         let mut rest = SYNTAX.strip_prefix("add ");
         for (nr, option) in OPTIONS.iter().enumerate().take(13) {
@@ -1592,9 +1343,11 @@ mod tests {
                 Value::Id(_) => "=%d",
                 Value::Number(..) | Value::Size(..) | Value::Conventional(_) => "=%u",
                 Value::Path(_) => "=%s",
-                Value::Nothing(_) => "",
+                Value::Switch(_) => "",
                 // The C driver has no such option.
-                Value::Word(..) | Value::Zones(_) | Value::BadBlocks(_) => break,
+                Value::Word(..) | Value::Zones(_) | Value::BadBlocks(_) | Value::Nothing(_) => {
+                    break;
+                }
             };
             rest = rest
                 .and_then(|rest| rest.strip_prefix(if nr > 0 { "," } else { "" }))
@@ -1744,15 +1497,16 @@ mod tests {
                     accepted += 1;
                     assert!(names_are_known(text));
                     if let Command::Add(options) = command {
-                        if let Ok(geometry) = options.new_geometry() {
+                        if let Ok(device) = options.new_device() {
+                            let geometry = device.geometry;
                             assert!(geometry.nr_zones() <= geometry::MAX_ZONES);
                             assert!(geometry.nr_seq_zones() >= 1);
                             assert!(
-                                options.max_open_zones.map_or(0, NonZeroU32::get)
+                                device.max_open_zones.map_or(0, NonZeroU32::get)
                                     <= geometry.nr_seq_zones()
                             );
+                            assert!(device.queue_depth <= MAX_QUEUE_DEPTH);
                         }
-                        assert!(options.queue_depth <= MAX_QUEUE_DEPTH);
                         assert!(!options.base_dir.is_empty());
                     }
                 }

@@ -91,6 +91,8 @@ mod option_draft;
 #[deny(unsafe_code)]
 mod option_error;
 #[deny(unsafe_code)]
+mod option_record;
+#[deny(unsafe_code)]
 mod option_table;
 #[deny(unsafe_code)]
 mod option_text;

@@ -18,6 +18,8 @@ mod geometry;
 mod option_draft;
 #[path = "../../option_error.rs"]
 mod option_error;
+#[path = "../../option_record.rs"]
+mod option_record;
 #[path = "../../option_table.rs"]
 mod option_table;
 #[path = "../../option_text.rs"]

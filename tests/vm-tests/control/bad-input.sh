@@ -62,7 +62,7 @@ test_unknown_option() {
 	bad EINVAL "$SMALL,capacity=16"
 	bad EINVAL "$SMALL,capacity_mb"
 	bad EINVAL "$SMALL,CONV_ZONES=1"
-	bad EINVAL "$SMALL,buffered_io=1"
+	bad EINVAL "$SMALL,buffered_io=2"
 	bad EINVAL "$SMALL,zone_append"
 	bad EINVAL "$SMALL,=1"
 	bad EINVAL "$SMALL,="

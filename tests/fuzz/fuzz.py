@@ -55,6 +55,11 @@ FAULTS = [b"badblocks_once", b"badblocks_partial_io", b"fail_open", b"fail_close
 SIZES = [b"capacity", b"zone_size", b"zone_capacity"]
 OWN_FLAGS = [b"rotational", b"volatile_cache"]
 FLAGS = [b"buffered_io", b"ordered_zone_append", b"discard_write_cache", b"lazy_files"]
+WRITE_FAULTS = [b"good", b"readonly", b"offline"]
+GEOMETRY = SIZES + [b"conv_zones"]
+# All that is recorded but the geometry, and what it is if nobody says.
+DEFAULTS = {b"block_size": None, b"nr_queues": 1, b"queue_depth": 128, b"max_open_zones": 0, b"max_active_zones": 0, b"zone_append": 1,
+            b"write_fault": b"good"} | dict.fromkeys(FLAGS + OWN_FLAGS, False)
 
 
 # ---------------------------------------------------------------- the language
@@ -178,7 +183,7 @@ def parse_fault(name, items):
 
 
 def parse(text):
-    """("add" or "remove", the options), defaults filled in, or Refused. The other commands have "declare" and "inject".
+    """("add" or "remove", the options that are named, an "id" and a "base_dir"), or Refused. The other commands have "declare" and "inject".
 
     Nothing is ever written here, so a power failure is a removal."""
     text = text.split(b"\0", 1)[0]
@@ -195,9 +200,10 @@ def parse(text):
             continue
         key, equals, value = item.partition(b"=")
         if key in FLAGS + OWN_FLAGS:
-            if equals or not adding:
+            on = number(value) if equals else 1
+            if on > 1 or not adding:
                 raise Refused(errno.EINVAL)
-            got[key] = True
+            got[key] = bool(on)
         elif key == b"id":
             got[key] = identity(value)
         elif key == b"seed" and name == b"powerfail":
@@ -205,6 +211,10 @@ def parse(text):
         elif not adding or not value:
             raise Refused(errno.EINVAL)
         elif key == b"base_dir":
+            got[key] = value
+        elif key == b"write_fault":
+            if value not in WRITE_FAULTS:
+                raise Refused(errno.EINVAL)
             got[key] = value
         elif key == b"conv_zones":
             got[key] = zones(value)
@@ -239,11 +249,29 @@ def parse(text):
         return "remove", got
     got.setdefault(b"id", -1)
     got.setdefault(b"base_dir", b"/var/local/zloop")
-    active = got.setdefault(b"max_active_zones", 0)
-    if active and got.get(b"max_open_zones", 0) > active:
-        got["too many open"] = True
-    got[b"max_open_zones"] = got.get(b"max_open_zones") or active
     return "add", got
+
+
+def settle(o, recorded=None):
+    """What an add means but for the geometry, given what is recorded of the device."""
+    base = DEFAULTS if recorded is None or any(key in o for key in GEOMETRY) else recorded
+    s = {key: o.get(key, value) for key, value in base.items()}
+    active = s[b"max_active_zones"]
+    if b"max_open_zones" not in o and base[b"max_open_zones"] == base[b"max_active_zones"]:
+        s[b"max_open_zones"] = 0
+    s[b"max_open_zones"] = s[b"max_open_zones"] or active
+    s[b"queue_depth"] = min(s[b"queue_depth"], 10240)
+    s[b"ordered_zone_append"] = bool(s[b"ordered_zone_append"] and s[b"zone_append"])
+    return s
+
+
+def record(text):
+    """What a record says: the geometry and all else."""
+    _, o = parse(b"add " + text)
+    odd = [key for key in o if key in DEFAULTS and o[key] == DEFAULTS[key]]
+    check(not odd and text.endswith(b"\n"), f"the record {shown(text)} says {odd}, which need not be said")
+    check(all(key in o for key in GEOMETRY), f"the record {shown(text)} lacks some of the geometry")
+    return Geometry(o), settle(o)
 
 
 class Geometry:
@@ -263,9 +291,11 @@ class Geometry:
         self.seq = self.zones - sum(last - first + 1 for first, last in self.conv)
         if self.zone_capacity > self.zone or self.seq < 1 or self.conv and self.conv[-1][1] >= self.zones:
             raise Refused(errno.EINVAL)
-        self.block = o.get(b"block_size")
-        if self.block and not self.has_whole_blocks(self.block):
+        if not self.has_whole_blocks(o.get(b"block_size", 1)):
             raise Refused(errno.EINVAL)
+
+    def __eq__(self, other):
+        return vars(self) == vars(other)
 
     def length(self, zone):
         return min(self.zone, self.capacity - zone * self.zone)
@@ -276,15 +306,15 @@ class Geometry:
     def names(self):
         return {b"cnv-%06u" % z if self.is_conventional(z) else b"seq-%06u" % z: z for z in range(self.zones)}
 
-    def first_files(self, o):
+    def first_files(self, lazy):
         """The zones that have a file from the first add on."""
-        if b"lazy_files" not in o:
+        if not lazy:
             return range(self.zones)
         return {0} | {z for first, last in self.conv for z in range(first, last + 1)}
 
-    def shown_limits(self, o):
+    def shown_limits(self, s):
         """The block layer shows a limit that is none as none, but without any it sets one for many zones."""
-        shown = {name: o[name] if o[name] < self.seq else 0 for name in (b"max_open_zones", b"max_active_zones")}
+        shown = {name: s[name] if s[name] < self.seq else 0 for name in (b"max_open_zones", b"max_active_zones")}
         if not any(shown.values()) and self.seq > 128:
             shown[b"max_open_zones"] = 128
         return [(name.decode(), limit) for name, limit in shown.items()]
@@ -297,8 +327,6 @@ class Geometry:
         capacity, unit = o.get(b"capacity", (self.capacity, 1))
         if unit == MIB:
             capacity -= capacity % self.zone
-        if b"block_size" in o and self.block not in (None, o[b"block_size"]):
-            return False
         return (capacity == self.capacity and o.get(b"zone_size", (self.zone,))[0] == self.zone
                 and o.get(b"zone_capacity", (self.zone_capacity,))[0] == self.zone_capacity and o.get(b"conv_zones", self.conv) == self.conv)
 
@@ -341,8 +369,8 @@ class World:
         self.home = [os.path.realpath(b) for b in GOOD + [DEEP]] + [b"/var/local/zloop"]
         self.there = {directory: set(os.listdir(directory)) for directory in self.home}
         self.devices = {}  # id: options
-        # (directory, id): the geometry, whether it is recorded that files may be missing, and the
-        # zones that have one. Nothing is ever written here, so no zone gets one from that.
+        # (directory, id): the geometry, all else that is recorded, the zones that have a file, and
+        # the record. Nothing is ever written here, so no zone gets a file from that.
         self.made = {}
 
     def close(self):
@@ -386,7 +414,7 @@ class World:
             os.stat(path)
         except OSError as e:
             try:
-                if self.has_too_many(o, Geometry(o)):
+                if self.has_too_many(settle(o), Geometry(o)):
                     return {errno.EINVAL}
             except Refused as refused:
                 return {refused.args[0]}
@@ -399,37 +427,50 @@ class World:
         if real not in self.home:
             # Such as /proc/1: nothing can be made there.
             return {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTDIR, errno.EROFS}
-        made, lazy, there = self.made.get((real, number), (None, False, set()))
+        made, recorded, there, _ = self.made.get((real, number), (None, None, set(), None))
         try:
             if made and not made.agrees(o):
                 return {errno.EINVAL}
             geometry = made or Geometry(o)
         except Refused as e:
             return {e.args[0]}
-        if self.has_too_many(o, geometry):
+        s = self.settled(o, recorded)
+        if self.has_too_many(s, geometry):
             return {errno.EINVAL}
-        whole = geometry.has_whole_blocks(o.get(b"block_size") or geometry.block or BLOCK)
+        whole = geometry.has_whole_blocks(s[b"block_size"] or BLOCK)
         room = os.statvfs(TOP).f_ffree
         if made:
-            # What is missing is made, unless it may be missing from now on, too. The record is replaced.
-            to_make = geometry.zones - len(there) if lazy and b"lazy_files" not in o else 0
+            # What is missing is made, unless it may be missing from now on, too. A record that changes
+            # is a new file.
+            to_make = geometry.zones - len(there) if recorded[b"lazy_files"] and not s[b"lazy_files"] else 0
+            to_make += s != recorded
         else:
-            to_make = len(geometry.first_files(o)) + 2 + missing
+            # At the end the mark of a directory that is not complete is there, too.
+            to_make = len(geometry.first_files(s[b"lazy_files"])) + 2 + missing
         if not whole:
             return {errno.EINVAL} if to_make <= room else {errno.EINVAL, errno.ENOSPC}
-        return self.in_memory(o, to_make <= room)
+        return self.in_memory(geometry, to_make <= room)
 
-    def in_memory(self, o, enough):
+    def in_memory(self, geometry, enough):
         """What comes of it if there are enough inodes for all files, or not."""
         if not enough:
             return {errno.ENOSPC}
         # A device of millions of zones may be there; the machine need not be able to hold it.
-        return {0, errno.ENOMEM} if huge(o) else {0}
+        return {0, errno.ENOMEM} if geometry.zones > 5000 else {0}
 
     @staticmethod
-    def has_too_many(o, geometry):
+    def settled(o, recorded):
+        """What an add means: once all files are there, none can be missing."""
+        s = settle(o, recorded)
+        if recorded and not recorded[b"lazy_files"]:
+            s[b"lazy_files"] = False
+        return s
+
+    @staticmethod
+    def has_too_many(s, geometry):
         """Whether there are not so many zones as may be open or active."""
-        return max(o[b"max_open_zones"], o[b"max_active_zones"]) > geometry.seq or "too many open" in o
+        most_open, most_active = s[b"max_open_zones"], s[b"max_active_zones"]
+        return max(most_open, most_active) > geometry.seq or 0 < most_active < most_open
 
     def is_elsewhere(self, o):
         """Whether a device would be made in a place that is not for that."""
@@ -449,22 +490,30 @@ class World:
         i = self.number(o)
         queue = f"/sys/block/zloop{i}/queue/"
         real = os.path.realpath(o[b"base_dir"])
-        geometry = self.made[real, i][0] if (real, i) in self.made else Geometry(o)
+        geometry, recorded, zones, text = self.made.get((real, i), (None, None, None, None))
+        geometry = geometry or Geometry(o)
+        s = self.settled(o, recorded)
         # A device is there as it was asked for.
-        for name, want in (("chunk_sectors", geometry.zone // 512), ("nr_zones", geometry.zones), *geometry.shown_limits(o)):
+        for name, want in (("chunk_sectors", geometry.zone // 512), ("nr_zones", geometry.zones), *geometry.shown_limits(s),
+                           ("rotational", s[b"rotational"]), ("logical_block_size", s[b"block_size"] or BLOCK)):
             with open(queue + name, encoding="ascii") as f:
                 got = int(f.read())
             check(got == want, f"{name} is {got}, want {want}")
         directory = real + b"/%d" % i
-        _, lazy, zones = self.made.get((real, i), (None, b"lazy_files" in o, geometry.first_files(o)))
-        if b"lazy_files" not in o:
-            lazy, zones = False, range(geometry.zones)
+        if zones is None:
+            zones = geometry.first_files(s[b"lazy_files"])
+        elif not s[b"lazy_files"]:
+            zones = range(geometry.zones)
         names = {name: zone for name, zone in geometry.names().items() if zone in zones}
         wanted = set(names) | {b"geometry"}
         there = set(os.listdir(directory)) - {b"conditions"}
         check(there == wanted, f"files in {directory}: {sorted(there ^ wanted)[:6]} too many or missing")
         with open(directory + b"/geometry", "rb") as f:
-            check((b"lazy_files" in f.read()) == lazy, f"the record in {directory} has lazy_files or lacks it")
+            now = f.read()
+        # What was right was left alone.
+        check(s != recorded or now == text, f"the record in {directory} was {shown(text)} and is {shown(now)}")
+        check(record(now) == (geometry, s), f"the record in {directory} is {shown(now)}, want {s}")
+        self.check_line(i, geometry, s)
         for name in wanted:
             stat = os.lstat(directory + b"/" + name)
             check(stat.st_mode == 0o100600, f"mode of {name} is {stat.st_mode:o}")
@@ -473,18 +522,30 @@ class World:
                 check(stat.st_size == want, f"size of {name} is {stat.st_size}, want {want}")
         o["geometry"] = geometry
         self.devices[i] = o
-        self.made[real, i] = geometry, lazy, set(zones)
+        self.made[real, i] = geometry, s, set(zones), now
+
+    @staticmethod
+    def check_line(i, geometry, s):
+        """The command that is shown of a device makes it again."""
+        with open(CONTROL, "rb") as f:
+            lines = [line for line in f.read().split(b"\nzloop") if line.startswith(b"%d live " % i)]
+        check(len(lines) == 1, f"{len(lines)} lines for device {i}")
+        _, o = parse(lines[0].split(b" ", 2)[2])
+        check((Geometry(o), settle(o)) == (geometry, s), f"the line of device {i} is {shown(lines[0])}, want {s}")
 
     def refused(self, o):
         """An add has failed. Of the files that were missing it may have made some; they stay."""
         real, i = os.path.realpath(o[b"base_dir"]), self.number(o)
         if (real, i) not in self.made or i in self.devices:
             return
-        made, lazy, zones = self.made[real, i]
-        there = os.listdir(real + b"/%d" % i)
+        made, s, zones, text = self.made[real, i]
+        directory = real + b"/%d" % i
+        there = os.listdir(directory)
         now = {int(name[4:]) for name in there if name not in (b"geometry", b"conditions")}
-        check(b"geometry" in there and (now == zones or lazy and now > zones), f"a failed add has left {sorted(there)[:6]}")
-        self.made[real, i] = made, lazy, now
+        check(b"geometry" in there and (now == zones or s[b"lazy_files"] and now > zones), f"a failed add has left {sorted(there)[:6]}")
+        with open(directory + b"/geometry", "rb") as f:
+            check(f.read() == text, f"a failed add has changed the record in {directory}")
+        self.made[real, i] = made, s, now, text
 
     def removed(self, o):
         i = o[b"id"]
@@ -594,7 +655,12 @@ def cheap(r):
         o.append(b"queue_depth=%d" % r.choice([1, 2, 64]))
     for flag in FLAGS:
         if r.random() < 0.2:
-            o.append(flag)
+            o.append(flag + (b"=%d" % r.randrange(2) if r.random() < 0.15 else b""))
+    if kind < 0.1:
+        # As it was, but for some of these.
+        for item in b"block_size=512", b"block_size=4096", b"rotational", b"rotational=0", b"volatile_cache=0", b"write_fault=readonly":
+            if r.random() < 0.2:
+                o.append(item)
     o.append(b"id=%d" % r.choice(IDS) if r.random() < 0.8 else r.choice([b"id=-1", b""]))
     o.append(b"base_dir=" + r.choice(GOOD if r.random() < 0.7 else ALIASES))
     r.shuffle(o)
@@ -607,7 +673,7 @@ def option(r):
         return r.choice(NUMBERS) + b"=" + fuzzed_number(r)
     if kind < 0.57:
         if r.random() < 0.1:
-            return r.choice([b"rotational", b"rotational=1", b"volatile_cache", b"block_size=" + r.choice([b"512", b"1024", b"4096", b"4K", b"8192", b"0x200"])])
+            return r.choice([b"rotational", b"rotational=1", b"volatile_cache", b"write_fault=" + r.choice(WRITE_FAULTS), b"block_size=" + r.choice([b"512", b"1024", b"4096", b"4K", b"8192", b"0x200"])])
         return r.choice(SIZES) + b"=" + fuzzed_number(r) + r.choice([b"", b"K", b"k", b"M", b"M", b"G", b"T", b"P", b"E", b"B"])
     if kind < 0.6:
         return b"conv_zones=" + r.choice([b":", b":", b":", b",", b"::"]).join(fuzzed_range(r) for _ in range(r.choice([1, 2, 3, 3, 4, 20])))
@@ -616,8 +682,8 @@ def option(r):
     if kind < 0.85:
         return b"base_dir=" + r.choice(GOOD + ALIASES + BAD + BAD)
     if kind < 0.93:
-        return r.choice(FLAGS)
-    return r.choice([b"foo", b"foo=1", b"=", b"=1", b"id", b"base_dir", b"Id=1", b"buffered_io=1", b"zone_append", b"lazy_file", b"id==1",
+        return r.choice(FLAGS) + (b"=" + fuzzed_number(r) if r.random() < 0.1 else b"")
+    return r.choice([b"foo", b"foo=1", b"=", b"=1", b"id", b"base_dir", b"Id=1", b"buffered_io=2", b"rotational=", b"zone_append", b"lazy_file", b"id==1",
                      b"id =1", b"conv_zones =1", b" id=1", b"\0", b"%s%n", b"add", b"remove"])
 
 
@@ -1021,6 +1087,8 @@ def explain(text, ours, theirs):
     options = text.split(b"\0", 1)[0]
     if theirs == "EINVAL" and re.search(rb"[,\s]((capacity|zone_size|zone_capacity|block_size)=|rotational|volatile_cache)|conv_zones=[^,\n]*[-:]", options):
         return "options that the C driver doesn't have"
+    if theirs == "EINVAL" and re.search(rb"[,\s](buffered_io|ordered_zone_append|discard_write_cache)=", options):
+        return "a flag with a value"
     if not refused and what == "add" and theirs == "EINVAL":
         if o[b"id"] not in ([0, -1] if b"ddd" in o[b"base_dir"] else IDS + [-1]):
             return "a directory that is missing"

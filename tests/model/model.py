@@ -278,6 +278,24 @@ class Device:
             + ["lazy_files"] * (rnd.random() < 0.25 and self.driver != "c")
         )
 
+    def choose_changes(self):
+        """What is different when a device is added that is otherwise as it was: what isn't named is."""
+        rnd, named = self.rnd, []
+        if rnd.random() < 0.4:
+            self.discard = rnd.random() < 0.5
+            named.append(f"discard_write_cache={self.discard:d}")
+        if rnd.random() < 0.2:
+            self.emulated = rnd.random() < 0.5
+            named.append(f"zone_append={not self.emulated:d}")
+        if rnd.random() < 0.4:
+            max_active = rnd.choice((0, 1, 2, self.nr_seq))
+            max_open = rnd.randrange(0, (max_active or self.nr_seq) + 1)
+            self.rules = Rules(self.cap, max_open or max_active, max_active, self.nr_conv)
+            named += [f"max_open_zones={max_open}", f"max_active_zones={max_active}"]
+        named += rnd.sample(("buffered_io", "buffered_io=0", "nr_queues=2", "ordered_zone_append=0", "lazy_files=0"), rnd.choice((0, 0, 1, 2)))
+        rnd.shuffle(named)
+        self.options = ",".join(named)
+
     def add(self):
         control(f"add id=0,base_dir={self.base},{self.options}")
         self.present = True
@@ -305,7 +323,10 @@ class Device:
         # All are closed then, and the order is forgotten.
         loses = self.discard or command == "powerfail"
         self.zones, self.or_zones = self.rules.added_again(self.zones, loses), []
-        self.choose_options()
+        if self.driver == "c" or self.rnd.random() < 0.6:
+            self.choose_options()
+        else:
+            self.choose_changes()
         self.add()
 
     def worlds(self):

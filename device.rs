@@ -78,6 +78,8 @@ use crate::{
     zone_file::ZoneFiles,
     zones::{
         Entry,
+        Row,
+        SequentialEntry,
         Zone,
         Zones, //
     },
@@ -569,41 +571,54 @@ impl Device {
         result
     }
 
-    fn report_zone(&self, number: u32, queue: &Queue) -> ReportedZone {
+    /// What a report shows of a conventional zone.
+    fn reported_conventional(&self, number: u32) -> ReportedZone {
+        let geometry = self.common.geometry();
+        let len = geometry.zone_len(number);
+        ReportedZone {
+            start: geometry.zone_start(number),
+            len,
+            capacity: len,
+            wp: None,
+            zone_type: ZoneType::Conventional,
+            condition: ZoneCondition::NotWritePointer,
+        }
+    }
+
+    /// What a report shows of a sequential zone; may sleep.
+    fn reported_sequential(
+        &self,
+        number: u32,
+        entry: &SequentialEntry,
+        queue: &Queue,
+    ) -> ReportedZone {
         let geometry = self.common.geometry();
         let start = geometry.zone_start(number);
-        let capacity = geometry.zone_capacity(number);
-        let snapshot = match self.zones.entry(number) {
-            Some(Entry::Touched(Zone::Sequential(zone))) => Some(zone.snapshot(queue)),
-            Some(Entry::Found(written)) => Some(Snapshot {
-                condition: Condition::found(written, capacity),
-                write_pointer: written,
-            }),
-            _ => None,
+        let len = geometry.zone_len(number);
+        let capacity = geometry.seq_zone_capacity(len);
+        let snapshot = match entry.touched() {
+            Some(zone) => zone.snapshot(queue),
+            None => Snapshot {
+                condition: Condition::found(entry.found(), capacity),
+                write_pointer: entry.found(),
+            },
         };
-        let (zone_type, condition, wp) = match snapshot {
-            None => (ZoneType::Conventional, ZoneCondition::NotWritePointer, None),
-            Some(snapshot) => {
-                let (condition, has_wp) = match snapshot.condition {
-                    Condition::Empty => (ZoneCondition::Empty, true),
-                    Condition::ImplicitOpen => (ZoneCondition::ImplicitOpen, true),
-                    Condition::ExplicitOpen => (ZoneCondition::ExplicitOpen, true),
-                    Condition::Closed => (ZoneCondition::Closed, true),
-                    Condition::Full => (ZoneCondition::Full, false),
-                    Condition::ReadOnly => (ZoneCondition::ReadOnly, false),
-                    Condition::Offline => (ZoneCondition::Offline, false),
-                };
-                // OVERFLOW: The write pointer is within the zone, and the zone within the device.
-                let wp = has_wp.then_some(start + snapshot.write_pointer);
-                (ZoneType::SequentialWriteRequired, condition, wp)
-            }
+        let (condition, has_wp) = match snapshot.condition {
+            Condition::Empty => (ZoneCondition::Empty, true),
+            Condition::ImplicitOpen => (ZoneCondition::ImplicitOpen, true),
+            Condition::ExplicitOpen => (ZoneCondition::ExplicitOpen, true),
+            Condition::Closed => (ZoneCondition::Closed, true),
+            Condition::Full => (ZoneCondition::Full, false),
+            Condition::ReadOnly => (ZoneCondition::ReadOnly, false),
+            Condition::Offline => (ZoneCondition::Offline, false),
         };
         ReportedZone {
             start,
-            len: geometry.zone_len(number),
+            len,
             capacity,
-            wp,
-            zone_type,
+            // OVERFLOW: The write pointer is within the zone, and the zone within the device.
+            wp: has_wp.then_some(start + snapshot.write_pointer),
+            zone_type: ZoneType::SequentialWriteRequired,
             condition,
         }
     }
@@ -730,11 +745,22 @@ impl Operations for Zloop {
             return Ok(());
         };
         let end = first.saturating_add(nr).min(geometry.nr_zones());
-        for number in first..end {
-            let zone = device.report_zone(number, queue);
-            report.push(zone)?;
-            if zone.condition.is_failed() && device.declared(number).is_some() {
-                report.latch(&zone);
+        for row in device.zones.rows(first..end) {
+            let (numbers, entries) = match row {
+                Row::Conventional(numbers) => {
+                    for number in numbers {
+                        report.push(&device.reported_conventional(number))?;
+                    }
+                    continue;
+                }
+                Row::Sequential(numbers, entries) => (numbers, entries),
+            };
+            for (number, entry) in numbers.zip(entries) {
+                let zone = device.reported_sequential(number, entry, queue);
+                report.push(&zone)?;
+                if zone.condition.is_failed() && device.declared(number).is_some() {
+                    report.latch(zone.start, zone.condition);
+                }
             }
         }
         Ok(())

@@ -43,6 +43,7 @@ use crate::{
     },
     zone_ranges::{
         Place,
+        Row,
         ZoneRanges, //
     },
 };
@@ -378,8 +379,13 @@ impl Geometry {
         let len = self.zone_len(zone);
         match self.place(zone) {
             Place::Inside(_) => len,
-            Place::Outside(_) => len.min(self.seq_capacity),
+            Place::Outside(_) => self.seq_zone_capacity(len),
         }
+    }
+
+    /// Capacity of a sequential zone of this length, both in sectors.
+    pub(crate) fn seq_zone_capacity(&self, len: u64) -> u64 {
+        len.min(self.seq_capacity)
     }
 
     /// Whether `zone` is conventional.
@@ -392,6 +398,11 @@ impl Geometry {
     #[inline]
     pub(crate) fn place(&self, zone: u32) -> Place {
         self.conventional.place(zone)
+    }
+
+    /// The zones from `zone` on that are of its kind; the last row ends behind the device.
+    pub(crate) fn row(&self, zone: u32) -> Row {
+        self.conventional.row(zone)
     }
 
     fn zone_bytes(&self) -> u64 {

@@ -234,6 +234,8 @@ impl SequentialZone {
     }
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
+    // Not for nearly all zones of a large device: the report of those should be small.
+    #[inline(never)]
     pub(crate) fn snapshot(self: &Arc<Self>, queue: &Queue) -> Snapshot {
         if !self.known.load(Acquire) {
             let mut mailbox = self.mailbox.lock();

@@ -38,6 +38,15 @@ pub(crate) enum Place {
     Outside(u32),
 }
 
+/// Zones in a row that are all of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The place of the first one.
+    pub(crate) place: Place,
+    /// The zone behind the last one; behind the last range there are only zones outside of it.
+    pub(crate) end: u32,
+}
+
 /// A set of zones as ranges.
 ///
 /// # Invariants
@@ -120,23 +129,32 @@ impl ZoneRanges {
             // OVERFLOW: By the type invariant there are no more zones before the end.
             return Place::Outside(zone - self.nr_zones);
         }
-        self.place_before_end(zone)
+        self.row(zone).place
     }
 
-    fn place_before_end(&self, zone: u32) -> Place {
+    /// The zones from `zone` on that are of its kind, with none of the other kind between them.
+    pub(crate) fn row(&self, zone: u32) -> Row {
         let mut inside = 0;
+        let mut end = u32::MAX;
         for range in self.used() {
             // OVERFLOW: By the type invariant, and as the zone is not before the range.
             if zone < range.first {
+                end = range.first;
                 break;
             }
             if zone < range.end {
-                return Place::Inside(range.before + (zone - range.first));
+                return Row {
+                    place: Place::Inside(range.before + (zone - range.first)),
+                    end: range.end,
+                };
             }
             inside = range.before + (range.end - range.first);
         }
-        // OVERFLOW: All zones that were counted are before this one.
-        Place::Outside(zone - inside)
+        Row {
+            // OVERFLOW: All zones that were counted are before this one.
+            place: Place::Outside(zone - inside),
+            end,
+        }
     }
 
     fn used(&self) -> &[ZoneRange] {
@@ -204,6 +222,19 @@ mod tests {
             }
         }
         assert_eq!(ranges.place(u32::MAX), Place::Outside(u32::MAX - 7));
+        Ok(())
+    }
+
+    #[test]
+    fn rows() -> Result<(), Unfit> {
+        let ranges = of(&[(0, 3), (10, 10), (20, 21)])?;
+        for zone in 0..30 {
+            let row = ranges.row(zone);
+            assert_eq!(row.place, ranges.place(zone));
+            let end = [4, 10, 11, 20, 22].into_iter().find(|&end| zone < end);
+            assert_eq!(row.end, end.unwrap_or(u32::MAX));
+        }
+        assert_eq!(ZoneRanges::default().row(7).end, u32::MAX);
         Ok(())
     }
 

@@ -21,6 +21,10 @@ use crate::{
     zone_file::ZoneFile,
     zone_ranges::Place, //
 };
+use core::{
+    iter::from_fn,
+    ops::Range, //
+};
 use kernel::{
     alloc::Flags,
     block::SECTOR_SHIFT,
@@ -159,10 +163,30 @@ impl ConventionalZone {
 }
 
 /// What there is of a sequential zone.
-struct SequentialEntry {
+pub(crate) struct SequentialEntry {
     zone: SetOnce<Arc<SequentialZone>>,
     /// How many sectors were written when the device was added.
     found: u64,
+}
+
+impl SequentialEntry {
+    /// The zone, if something was done to it.
+    pub(crate) fn touched(&self) -> Option<&Arc<SequentialZone>> {
+        self.zone.as_ref()
+    }
+
+    /// How many sectors were written when the device was added.
+    pub(crate) fn found(&self) -> u64 {
+        self.found
+    }
+}
+
+/// Zones in a row that are of one kind.
+pub(crate) enum Row<'a> {
+    /// Conventional zones with these numbers.
+    Conventional(Range<u32>),
+    /// Sequential zones with these numbers. There may be more entries than these.
+    Sequential(Range<u32>, &'a [SequentialEntry]),
 }
 
 /// The zones of a device.
@@ -216,7 +240,7 @@ impl Zones {
         Some(match self.common.geometry().place(number) {
             Place::Outside(index) => {
                 let entry = self.sequential.get(index as usize)?;
-                match entry.zone.as_ref() {
+                match entry.touched() {
                     Some(zone) => Entry::Touched(Zone::Sequential(zone)),
                     None => Entry::Found(entry.found),
                 }
@@ -225,6 +249,26 @@ impl Zones {
                 Some(zone) => Entry::Touched(Zone::Conventional(zone)),
                 None => Entry::FoundConventional,
             },
+        })
+    }
+
+    /// These zones, in their order. It costs less than to look up each of them.
+    pub(crate) fn rows(&self, zones: Range<u32>) -> impl Iterator<Item = Row<'_>> {
+        let mut rest = zones;
+        from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let row = self.common.geometry().row(rest.start);
+            let numbers = rest.start..row.end.min(rest.end);
+            rest.start = numbers.end;
+            Some(match row.place {
+                Place::Outside(index) => {
+                    let entries = self.sequential.get(index as usize..);
+                    Row::Sequential(numbers, entries.unwrap_or_default())
+                }
+                Place::Inside(_) => Row::Conventional(numbers),
+            })
         })
     }
 

@@ -18,34 +18,39 @@ use kernel::{
     },
 };
 
+// CAST: Below, and in all of this file: both enumerations fit a byte, by the layout of `struct
+// blk_zone`.
+
 /// How a zone may be written: `enum blk_zone_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum ZoneType {
     /// Anywhere.
-    Conventional,
+    Conventional = bindings::blk_zone_type_BLK_ZONE_TYPE_CONVENTIONAL as u8,
     /// At the write pointer only.
-    SequentialWriteRequired,
+    SequentialWriteRequired = bindings::blk_zone_type_BLK_ZONE_TYPE_SEQWRITE_REQ as u8,
 }
 
 /// The condition of a zone: `enum blk_zone_cond`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum ZoneCondition {
     /// The zone has no write pointer.
-    NotWritePointer,
+    NotWritePointer = bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP as u8,
     /// Nothing is written.
-    Empty,
+    Empty = bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY as u8,
     /// Opened by a write.
-    ImplicitOpen,
+    ImplicitOpen = bindings::blk_zone_cond_BLK_ZONE_COND_IMP_OPEN as u8,
     /// Opened by a command.
-    ExplicitOpen,
+    ExplicitOpen = bindings::blk_zone_cond_BLK_ZONE_COND_EXP_OPEN as u8,
     /// Partly written, not open.
-    Closed,
+    Closed = bindings::blk_zone_cond_BLK_ZONE_COND_CLOSED as u8,
     /// It can't be written.
-    ReadOnly,
+    ReadOnly = bindings::blk_zone_cond_BLK_ZONE_COND_READONLY as u8,
     /// Nothing more can be written.
-    Full,
+    Full = bindings::blk_zone_cond_BLK_ZONE_COND_FULL as u8,
     /// It can't be used.
-    Offline,
+    Offline = bindings::blk_zone_cond_BLK_ZONE_COND_OFFLINE as u8,
 }
 
 impl ZoneCondition {
@@ -71,36 +76,6 @@ pub(crate) struct ReportedZone {
     pub(crate) zone_type: ZoneType,
     /// Its condition.
     pub(crate) condition: ZoneCondition,
-}
-
-impl From<ReportedZone> for bindings::blk_zone {
-    fn from(zone: ReportedZone) -> Self {
-        let zone_type = match zone.zone_type {
-            ZoneType::Conventional => bindings::blk_zone_type_BLK_ZONE_TYPE_CONVENTIONAL,
-            ZoneType::SequentialWriteRequired => bindings::blk_zone_type_BLK_ZONE_TYPE_SEQWRITE_REQ,
-        };
-        let condition = match zone.condition {
-            ZoneCondition::NotWritePointer => bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP,
-            ZoneCondition::Empty => bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY,
-            ZoneCondition::ImplicitOpen => bindings::blk_zone_cond_BLK_ZONE_COND_IMP_OPEN,
-            ZoneCondition::ExplicitOpen => bindings::blk_zone_cond_BLK_ZONE_COND_EXP_OPEN,
-            ZoneCondition::Closed => bindings::blk_zone_cond_BLK_ZONE_COND_CLOSED,
-            ZoneCondition::ReadOnly => bindings::blk_zone_cond_BLK_ZONE_COND_READONLY,
-            ZoneCondition::Full => bindings::blk_zone_cond_BLK_ZONE_COND_FULL,
-            ZoneCondition::Offline => bindings::blk_zone_cond_BLK_ZONE_COND_OFFLINE,
-        };
-        Self {
-            start: zone.start,
-            len: zone.len,
-            capacity: zone.capacity,
-            // What the block layer itself reports where a write pointer means nothing.
-            wp: zone.wp.unwrap_or(u64::MAX),
-            // CAST: Both enumerations fit a byte, by the layout of `struct blk_zone`.
-            type_: zone_type as u8,
-            cond: condition as u8,
-            ..pin_init::zeroed()
-        }
-    }
 }
 
 /// What the block layer remembers of the condition of a zone: an `enum blk_zone_cond` in a byte.
@@ -158,7 +133,6 @@ pub(super) unsafe fn forget_failures(disk: *mut bindings::gendisk) {
             bindings::blk_zone_cond_BLK_ZONE_COND_READONLY
                 | bindings::blk_zone_cond_BLK_ZONE_COND_OFFLINE
         ) {
-            // CAST: It fits a byte, by the layout of `struct blk_zone`.
             condition.store(bindings::blk_zone_cond_BLK_ZONE_COND_ACTIVE as u8);
         }
     }
@@ -168,6 +142,8 @@ pub(super) unsafe fn forget_failures(disk: *mut bindings::gendisk) {
 pub(crate) struct ZoneReport<'a> {
     disk: *mut bindings::gendisk,
     args: *mut bindings::blk_report_zones_args,
+    /// The zone that was added last.
+    zone: bindings::blk_zone,
     reported: u32,
     _call: core::marker::PhantomData<&'a mut ()>,
 }
@@ -186,6 +162,7 @@ impl ZoneReport<'_> {
         Self {
             disk,
             args,
+            zone: pin_init::zeroed(),
             reported: 0,
             _call: core::marker::PhantomData,
         }
@@ -195,27 +172,35 @@ impl ZoneReport<'_> {
     ///
     /// The block layer takes over the write pointer that is reported. Fails if the one who asked
     /// for the report wants no more of it.
-    pub(crate) fn push(&mut self, zone: ReportedZone) -> Result {
-        let mut zone = bindings::blk_zone::from(zone);
+    #[inline]
+    pub(crate) fn push(&mut self, zone: &ReportedZone) -> Result {
+        self.zone.start = zone.start;
+        self.zone.len = zone.len;
+        self.zone.capacity = zone.capacity;
+        // What the block layer itself reports where a write pointer means nothing.
+        self.zone.wp = zone.wp.unwrap_or(u64::MAX);
+        self.zone.type_ = zone.zone_type as u8;
+        self.zone.cond = zone.condition as u8;
         // SAFETY: `disk` and `args` are those of a call that goes on, by the safety requirements of
         // `from_raw`, and `zone` is valid for the call.
         to_result(unsafe {
-            bindings::disk_report_zone(self.disk, &mut zone, self.reported, self.args)
+            bindings::disk_report_zone(self.disk, &mut self.zone, self.reported, self.args)
         })?;
         self.reported = self.reported.saturating_add(1);
         Ok(())
     }
 
-    /// Has the block layer remember that a zone is read-only or offline until all zones are
-    /// revalidated, so that reports that it makes itself show it.
+    /// Has the block layer remember that a zone is read-only or offline, as `condition` says, until
+    /// all zones are revalidated, so that reports that it makes itself show it. `start` is the
+    /// zone's first sector.
     ///
     /// It does so at a revalidation, but forgets it if a write to the zone fails: when the next
     /// report brings no write pointer it takes the zone for full.
-    pub(crate) fn latch(&self, zone: &ReportedZone) {
-        let condition = bindings::blk_zone::from(*zone).cond;
+    #[cold]
+    pub(crate) fn latch(&self, start: u64, condition: ZoneCondition) {
         // SAFETY: The disk is valid, by the safety requirements of `from_raw`.
         let zone_sectors = unsafe { (*(*self.disk).queue).limits.chunk_sectors };
-        let number = zone.start.checked_div(u64::from(zone_sectors));
+        let number = start.checked_div(u64::from(zone_sectors));
         let guard = rcu::Guard::new();
         // SAFETY: As above.
         let conditions = unsafe { conditions(self.disk, &guard) };
@@ -223,7 +208,7 @@ impl ZoneReport<'_> {
             .and_then(|number| usize::try_from(number).ok())
             .and_then(|number| conditions.get(number))
         {
-            remembered.store(condition);
+            remembered.store(condition as u8);
         }
     }
 

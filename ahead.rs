@@ -14,7 +14,13 @@ use kernel::{
     block::SECTOR_SHIFT,
     new_spinlock,
     prelude::*,
-    sync::SpinLock,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SpinLock, //
+    },
     time::{
         Delta,
         Instant,
@@ -92,5 +98,38 @@ impl AheadZones {
         let mut places = self.places.lock();
         let place = places.iter_mut().find_map(Option::take)?;
         Some(place.zone)
+    }
+}
+
+/// Whether to try something that may be in vain: some file systems can't make a file longer without
+/// waiting.
+pub(crate) struct Eagerness {
+    /// So many times it is not tried.
+    pause: Atomic<i32>,
+}
+
+impl Eagerness {
+    /// The pause after a failure.
+    const PAUSE: i32 = 256;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            pause: Atomic::new(0),
+        }
+    }
+
+    /// Whether to try it this time.
+    pub(crate) fn is_worth_trying(&self) -> bool {
+        if self.pause.load(Relaxed) <= 0 {
+            return true;
+        }
+        // It doesn't matter if two tasks make it negative.
+        let _ = self.pause.fetch_sub(1, Relaxed);
+        false
+    }
+
+    /// Notes that it was tried in vain.
+    pub(crate) fn failed(&self) {
+        self.pause.store(Self::PAUSE, Relaxed);
     }
 }

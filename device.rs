@@ -3,23 +3,17 @@
 //! A device: zones, and what the block layer asks of them.
 
 use crate::{
-    ahead::AheadZones,
     backing::DeviceDirectory,
-    changed::ChangedZones,
     command::{
         file_io_done,
         file_io_not_now,
         transfer_now,
         CommandData, //
     },
-    counters::Counters,
+    common::Common,
     directory::OpenedDirectory,
     fault::Arrival,
-    geometry::{
-        BlockSize,
-        Geometry, //
-    },
-    inject::FaultInjection,
+    geometry::BlockSize,
     kernel_ext::{
         block::{
             mq::{
@@ -54,8 +48,6 @@ use crate::{
             OwnedQueue, //
         },
     },
-    message::MessageLimit,
-    option_record::DeviceOptions,
     options::{
         AddOptions,
         Append,
@@ -66,16 +58,8 @@ use crate::{
     },
     power_failure::Loss,
     refuse, report,
-    reset_all::ResetAllQueue,
     sequential::Snapshot,
-    zone::{
-        Condition,
-        Failure,
-        Limits,
-        OpenZones,
-        Slot, //
-    },
-    zone_file::ZoneFiles,
+    zone::Condition,
     zones::{
         Entry,
         Row,
@@ -85,17 +69,13 @@ use crate::{
     },
 };
 
-use crate::kernel_ext::compat::sync::{
-    new_spinlock_irq,
-    SpinLockIrq, //
-};
 use kernel::{
     block::{
         SECTOR_SHIFT,
         SECTOR_SIZE, //
     },
     error::to_result,
-    new_condvar, new_mutex, new_spinlock,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -104,9 +84,7 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
-        CondVar,
-        Mutex,
-        SpinLock, //
+        Mutex, //
     },
     workqueue::Queue,
 };
@@ -125,184 +103,6 @@ const MAX_ZEROING_SECTORS: u32 = (2 << 30) >> SECTOR_SHIFT;
 
 /// So many zones a flush flushes before it calls for help.
 const FLUSHED_ALONE: u32 = 2;
-
-/// The open set of a device.
-pub(crate) type OpenSet = OpenZones<KVVec<Slot>>;
-
-/// What the zones of a device have in common.
-#[pin_data]
-pub(crate) struct Common {
-    id: u32,
-    options: DeviceOptions,
-    alignment: IoAlignment,
-    messages: MessageLimit,
-    counters: Counters,
-    changed: ChangedZones,
-    #[pin]
-    files: ZoneFiles,
-    #[pin]
-    open_zones: SpinLock<OpenSet>,
-    /// Notified when a zone has been repaired, or that was tried.
-    #[pin]
-    repaired: CondVar,
-    #[pin]
-    resets: SpinLockIrq<ResetAllQueue>,
-    extends: Eagerness,
-    #[pin]
-    ahead: AheadZones,
-    #[pin]
-    faults: FaultInjection,
-}
-
-impl Common {
-    fn new(id: u32, alignment: IoAlignment, directory: &DeviceDirectory) -> Result<Arc<Self>> {
-        let options = *directory.options();
-        let geometry = options.geometry;
-        let nr_slots = geometry.nr_seq_zones() as usize;
-        let limits = Limits {
-            max_open: options.max_open_zones,
-            max_active: options.max_active_zones,
-        };
-        let slots = KVVec::from_elem(Slot::default(), nr_slots, GFP_KERNEL)?;
-        let open_zones = OpenZones::new(slots, limits).ok_or(EINVAL)?;
-        let changed = ChangedZones::new(geometry.nr_zones())?;
-        let faults = FaultInjection::new()?;
-        Arc::pin_init(
-            pin_init!(Self {
-                id,
-                options,
-                alignment,
-                messages: MessageLimit::new(),
-                counters: Counters::new(),
-                changed,
-                files <- ZoneFiles::new(
-                    directory.share(),
-                    geometry,
-                    options.io,
-                    options.creation,
-                ),
-                open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
-                repaired <- new_condvar!("zloop_repaired"),
-                resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
-                extends: Eagerness::new(),
-                ahead <- AheadZones::new(),
-                faults <- faults,
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// The number of the device.
-    pub(crate) fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// What the device is.
-    pub(crate) fn options(&self) -> &DeviceOptions {
-        &self.options
-    }
-
-    pub(crate) fn geometry(&self) -> &Geometry {
-        &self.options.geometry
-    }
-
-    /// The unit of I/O in bytes.
-    pub(crate) fn block_size(&self) -> u32 {
-        self.alignment.block_size
-    }
-
-    /// The unit of I/O in sectors.
-    pub(crate) fn block_sectors(&self) -> u64 {
-        u64::from(self.alignment.block_size >> SECTOR_SHIFT)
-    }
-
-    pub(crate) fn messages(&self) -> &MessageLimit {
-        &self.messages
-    }
-
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// The zones that were changed since the last flush.
-    pub(crate) fn changed(&self) -> &ChangedZones {
-        &self.changed
-    }
-
-    pub(crate) fn files(&self) -> &ZoneFiles {
-        &self.files
-    }
-
-    pub(crate) fn open_zones(&self) -> &SpinLock<OpenSet> {
-        &self.open_zones
-    }
-
-    pub(crate) fn repaired(&self) -> &CondVar {
-        &self.repaired
-    }
-
-    pub(crate) fn resets(&self) -> &SpinLockIrq<ResetAllQueue> {
-        &self.resets
-    }
-
-    /// The faults that were injected.
-    pub(crate) fn faults(&self) -> &FaultInjection {
-        &self.faults
-    }
-
-    /// What a sequential zone is declared to be when a write to it has failed.
-    pub(crate) fn write_fault(&self) -> Option<Failure> {
-        self.options.write_fault
-    }
-
-    /// What becomes of what conventional zones have when it is overwritten.
-    pub(crate) fn old_data(&self) -> OldData {
-        self.options.old_data
-    }
-
-    /// Whether to try to make zone files longer without waiting.
-    pub(crate) fn extends(&self) -> &Eagerness {
-        &self.extends
-    }
-
-    /// The zones that have space allocated ahead.
-    pub(crate) fn ahead(&self) -> &AheadZones {
-        &self.ahead
-    }
-}
-
-/// Whether to try something that may be in vain: some file systems can't make a file longer without
-/// waiting.
-pub(crate) struct Eagerness {
-    /// So many times it is not tried.
-    pause: Atomic<i32>,
-}
-
-impl Eagerness {
-    /// The pause after a failure.
-    const PAUSE: i32 = 256;
-
-    fn new() -> Self {
-        Self {
-            pause: Atomic::new(0),
-        }
-    }
-
-    /// Whether to try it this time.
-    pub(crate) fn is_worth_trying(&self) -> bool {
-        if self.pause.load(Relaxed) <= 0 {
-            return true;
-        }
-        // It doesn't matter if two tasks make it negative.
-        let _ = self.pause.fetch_sub(1, Relaxed);
-        false
-    }
-
-    /// Notes that it was tried in vain.
-    pub(crate) fn failed(&self) {
-        self.pause.store(Self::PAUSE, Relaxed);
-    }
-}
 
 /// How a device ends.
 #[derive(Clone, Copy)]
@@ -426,7 +226,7 @@ impl Device {
                 // A zone's mailbox keeps the order in which appends were queued, asked or not.
                 Append::Native | Append::Ordered => MAX_HW_SECTORS,
             },
-            dma_alignment: self.common.alignment.memory_mask.max(SECTOR_SIZE - 1),
+            dma_alignment: self.common.alignment().memory_mask.max(SECTOR_SIZE - 1),
             is_rotational: options.rotation == Rotation::Rotational,
             max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
             max_active_zones: options.max_active_zones.map_or(0, |max| max.get()),
@@ -531,7 +331,7 @@ impl Device {
     ///
     /// That of [`Self::lose`]; each failure has its message.
     pub(crate) fn close(&self, ending: Ending) -> Result {
-        let lost = match (ending, self.common.options.write_cache) {
+        let lost = match (ending, self.common.options().write_cache) {
             (Ending::PowerFailed(loss), _) => self.lose(loss),
             (Ending::Removed, WriteCache::DiscardUnflushed) => self.lose(Loss::All),
             (Ending::Removed, WriteCache::Keep) => Ok(()),

@@ -25,11 +25,11 @@ use crate::{
         AHEAD_SECTORS, //
     },
     command::MAX_BYTES_NOW,
-    device::{
+    common::{
         Common,
-        OpenSet,
-        Zloop, //
+        OpenSet, //
     },
+    device::Zloop,
     fault::{
         Kind,
         ZoneCommand, //

@@ -25,8 +25,9 @@
 //!
 //! A reset of all zones, in `reset_all.rs`, gives each its part through its mailbox.
 //!
-//! `zones.rs` has the zones, most of which nothing was done to; `directory.rs` finds or makes the
-//! directory of a device that is added, and `backing.rs` the files in it.
+//! `zones.rs` has the zones, most of which nothing was done to, and `common.rs` what they have in
+//! common; `directory.rs` finds or makes the directory of a device that is added, and `backing.rs`
+//! the files in it.
 //!
 //! What is there to make those above fail: `declare.rs` makes zones read-only or offline, and
 //! `inject.rs` has requests fail, get lost or take longer.
@@ -63,6 +64,8 @@ mod block_set;
 mod changed;
 #[deny(unsafe_code)]
 mod command;
+#[deny(unsafe_code)]
+mod common;
 #[deny(unsafe_code)]
 mod control;
 #[deny(unsafe_code)]

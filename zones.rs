@@ -11,7 +11,7 @@
 //! behind what is written reads as zeros.
 
 use crate::{
-    device::Common,
+    common::Common,
     kernel_ext::fs::FileExt,
     options::OldData,
     power_failure::Loss,

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the zones of a device have in common.
+//!
+//! A zone knows nothing of the device that it belongs to but this: what the device is, where the
+//! zone files are, the open set, and what is counted, injected or reserved for all zones together.
+
+use crate::{
+    ahead::{
+        AheadZones,
+        Eagerness, //
+    },
+    backing::DeviceDirectory,
+    changed::ChangedZones,
+    counters::Counters,
+    geometry::Geometry,
+    inject::FaultInjection,
+    kernel_ext::fs::IoAlignment,
+    message::MessageLimit,
+    option_record::DeviceOptions,
+    options::OldData,
+    reset_all::ResetAllQueue,
+    zone::{
+        Failure,
+        Limits,
+        OpenZones,
+        Slot, //
+    },
+    zone_file::ZoneFiles,
+};
+
+use crate::kernel_ext::compat::sync::{
+    new_spinlock_irq,
+    SpinLockIrq, //
+};
+use kernel::{
+    block::SECTOR_SHIFT,
+    new_condvar, new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        CondVar,
+        SpinLock, //
+    },
+};
+
+/// The open set of a device.
+pub(crate) type OpenSet = OpenZones<KVVec<Slot>>;
+
+/// What the zones of a device have in common.
+#[pin_data]
+pub(crate) struct Common {
+    id: u32,
+    options: DeviceOptions,
+    alignment: IoAlignment,
+    messages: MessageLimit,
+    counters: Counters,
+    changed: ChangedZones,
+    #[pin]
+    files: ZoneFiles,
+    #[pin]
+    open_zones: SpinLock<OpenSet>,
+    /// Notified when a zone has been repaired, or that was tried.
+    #[pin]
+    repaired: CondVar,
+    #[pin]
+    resets: SpinLockIrq<ResetAllQueue>,
+    extends: Eagerness,
+    #[pin]
+    ahead: AheadZones,
+    #[pin]
+    faults: FaultInjection,
+}
+
+impl Common {
+    /// Those of a new device.
+    pub(crate) fn new(
+        id: u32,
+        alignment: IoAlignment,
+        directory: &DeviceDirectory,
+    ) -> Result<Arc<Self>> {
+        let options = *directory.options();
+        let geometry = options.geometry;
+        let nr_slots = geometry.nr_seq_zones() as usize;
+        let limits = Limits {
+            max_open: options.max_open_zones,
+            max_active: options.max_active_zones,
+        };
+        let slots = KVVec::from_elem(Slot::default(), nr_slots, GFP_KERNEL)?;
+        let open_zones = OpenZones::new(slots, limits).ok_or(EINVAL)?;
+        let changed = ChangedZones::new(geometry.nr_zones())?;
+        let faults = FaultInjection::new()?;
+        Arc::pin_init(
+            pin_init!(Self {
+                id,
+                options,
+                alignment,
+                messages: MessageLimit::new(),
+                counters: Counters::new(),
+                changed,
+                files <- ZoneFiles::new(
+                    directory.share(),
+                    geometry,
+                    options.io,
+                    options.creation,
+                ),
+                open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
+                repaired <- new_condvar!("zloop_repaired"),
+                resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
+                extends: Eagerness::new(),
+                ahead <- AheadZones::new(),
+                faults <- faults,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The number of the device.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What the device is.
+    pub(crate) fn options(&self) -> &DeviceOptions {
+        &self.options
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.options.geometry
+    }
+
+    /// How I/O to the device must be aligned.
+    pub(crate) fn alignment(&self) -> &IoAlignment {
+        &self.alignment
+    }
+
+    /// The unit of I/O in bytes.
+    pub(crate) fn block_size(&self) -> u32 {
+        self.alignment.block_size
+    }
+
+    /// The unit of I/O in sectors.
+    pub(crate) fn block_sectors(&self) -> u64 {
+        u64::from(self.alignment.block_size >> SECTOR_SHIFT)
+    }
+
+    pub(crate) fn messages(&self) -> &MessageLimit {
+        &self.messages
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The zones that were changed since the last flush.
+    pub(crate) fn changed(&self) -> &ChangedZones {
+        &self.changed
+    }
+
+    pub(crate) fn files(&self) -> &ZoneFiles {
+        &self.files
+    }
+
+    pub(crate) fn open_zones(&self) -> &SpinLock<OpenSet> {
+        &self.open_zones
+    }
+
+    pub(crate) fn repaired(&self) -> &CondVar {
+        &self.repaired
+    }
+
+    pub(crate) fn resets(&self) -> &SpinLockIrq<ResetAllQueue> {
+        &self.resets
+    }
+
+    /// The faults that were injected.
+    pub(crate) fn faults(&self) -> &FaultInjection {
+        &self.faults
+    }
+
+    /// What a sequential zone is declared to be when a write to it has failed.
+    pub(crate) fn write_fault(&self) -> Option<Failure> {
+        self.options.write_fault
+    }
+
+    /// What becomes of what conventional zones have when it is overwritten.
+    pub(crate) fn old_data(&self) -> OldData {
+        self.options.old_data
+    }
+
+    /// Whether to try to make zone files longer without waiting.
+    pub(crate) fn extends(&self) -> &Eagerness {
+        &self.extends
+    }
+
+    /// The zones that have space allocated ahead.
+    pub(crate) fn ahead(&self) -> &AheadZones {
+        &self.ahead
+    }
+}

@@ -50,6 +50,7 @@ use crate::{
             FileSize,
             OpenFile, //
         },
+        task::several_cpus_are_online,
         workqueue::Helpers,
     },
     option_record::DeviceOptions,
@@ -208,8 +209,12 @@ impl Sizes {
     /// Looks up the files of all zones of a device; may sleep.
     ///
     /// That takes long for a large device, and nearly all of the time goes to waiting for the disk
-    /// or, once the disk has been read, to work that every CPU can do. So several tasks do it.
+    /// or, once the disk has been read, to work that every CPU can do. So several tasks do it. If
+    /// there is only one CPU they are in each other's way, and nothing is looked up in advance.
     fn look_up(dir: &Directory, geometry: &Geometry) -> Result<Self> {
+        if !several_cpus_are_online() {
+            return Ok(Self::default());
+        }
         let nr_zones = geometry.nr_zones();
         let mut sizes = KVVec::with_capacity(nr_zones as usize, GFP_KERNEL)?;
         for _ in 0..nr_zones {

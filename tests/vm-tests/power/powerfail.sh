@@ -208,6 +208,8 @@ under_load() { # options, seed
 	    threads = [threading.Thread(target=work, args=(d, rs[k], models, [n for n in range(FIRST, 20) if n % 4 == k], random.Random(turn * 4 + k), off, failed, counts)) for k in range(4)]
 	    for t in threads: t.start()
 	    time.sleep(1 + rnd.random())
+	    # A slow machine takes longer to have something to lose.
+	    while counts[0] <= 50 and not failed: time.sleep(0.1)
 	    off[0] = True
 	    power_off(seed and seed + turn)
 	    for t in threads: t.join()

@@ -15,8 +15,8 @@
 //!
 //! A directory is filled by the first `add`. If that is cut off, by a power failure, say, the file
 //! `incomplete` is still there. No device was visible until it was removed, so the zone files next
-//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and the
-//! directory, too, if it was missing.
+//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and
+//! the directory, too, if it was missing.
 //!
 //! `option_record.rs` says what a later `add` makes of what is recorded. If that is a change it is
 //! recorded in its turn, at once and as a whole, when all is well but for the disk itself: an `add`
@@ -481,8 +481,8 @@ impl DeviceDirectory {
     ///
     /// # Errors
     ///
-    /// What the file system says. What was recorded before still is, unless it is the directory that
-    /// can't be made durable.
+    /// What the file system says. What was recorded before still is, unless it is the directory
+    /// that can't be made durable.
     pub(crate) fn complete(mut self) -> Result {
         self.bring_to_record()
             .map_err(|err| self.opened.refuse_file(RECORD, "can't write it", err))?;

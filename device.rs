@@ -149,8 +149,8 @@ impl Device {
         })?;
         let prepared = prepare(&device)?;
         // The record must be there before the disk: whoever saw that might use it, and it could not
-        // be taken back if there is no room for a record. Nothing but a lack of memory can fail after
-        // it.
+        // be taken back if there is no room for a record. Nothing but a lack of memory can fail
+        // after it.
         directory.complete()?;
         let disk = disk.add().inspect_err(|err| {
             refuse!(id, "can't add the disk: {err:?}");

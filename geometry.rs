@@ -20,10 +20,11 @@
 //! ```
 //!
 //! The geometry is what can't change in the life of a device: addresses depend on it, and so does
-//! the meaning of the zone files. Only the unit of I/O, which is kept with it, moves nothing and can. It is asked for as a [`Shape`], in the numbers of the `add`
-//! command, and is a [`Geometry`] once it has been found valid. It is kept beside the zone files
-//! in the text form that [`Display`](fmt::Display) gives, and [`Shape::difference`] finds what a
-//! later `add` would change.
+//! the meaning of the zone files. Only the unit of I/O, which is kept with it, moves nothing and
+//! can. It is asked for as a [`Shape`], in the numbers of the `add` command, and is a [`Geometry`]
+//! once it has been found valid. It is kept beside the zone files in the text form that
+//! [`Display`](fmt::Display) gives, and [`Shape::difference`] finds what a later `add` would
+//! change.
 //!
 //! Sectors are of 512 bytes here as everywhere in the block layer, and are `u64`. These are the
 //! block layer's rules (`blk_revalidate_disk_zones()` in `block/blk-zoned.c`): the length is a

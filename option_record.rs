@@ -3,7 +3,8 @@
 //! What a device is, as options, and what of them is kept for the next time.
 //!
 //! Beside the zone files there is a record of the last `add`: all its options but `id` and
-//! `base_dir`, as `add` takes them. The geometry is always there, and what doesn't have its default:
+//! `base_dir`, as `add` takes them. The geometry is always there, and what doesn't have its
+//! default:
 //!
 //! ```text
 //! capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=64,conv_zones=8,max_open_zones=14,rotational

@@ -122,9 +122,11 @@ class Dev:
 
     def zone_cmd(self, cmd, nr, count=1):
         z = self.zone_size()
-        # The last zone may be smaller.
-        over = (nr + count) * z - self.nr_sectors() if nr + count == self.nr_zones() else 0
-        self.ioctl_range(cmd, nr * z, count * z - over)
+        start, end, device_end = nr * z, (nr + count) * z, self.nr_sectors()
+        # The last zone may be smaller. There is none in a device whose power has failed.
+        if start < device_end < end < device_end + z:
+            end = device_end
+        self.ioctl_range(cmd, start, end - start)
 
     def open(self, nr, count=1):
         self.zone_cmd(BLKOPENZONE, nr, count)

@@ -205,6 +205,8 @@ impl Sizes {
     const UNKNOWN: i64 = -1;
     /// So many files a task looks up in turn, which are near each other on most file systems.
     const TURN: i32 = 64;
+    /// So many tasks help. A few keep a disk busy; more would be in each other's way.
+    const HELPERS: usize = 7;
 
     /// Looks up the files of all zones of a device; may sleep.
     ///
@@ -241,7 +243,7 @@ impl Sizes {
                 }
             }
         };
-        Helpers::new()?.call(&look_up);
+        Helpers::new()?.call(Self::HELPERS, &look_up);
         Ok(Self(sizes))
     }
 

@@ -42,6 +42,19 @@ impl ChangedZones {
         }
     }
 
+    /// How many zones there are in the set, or `limit` if there are more. It may change meanwhile.
+    pub(crate) fn count(&self, limit: usize) -> usize {
+        let mut count = 0;
+        for word in &self.0 {
+            // CAST: To more bits.
+            count += word.load(Relaxed).count_ones() as usize;
+            if count >= limit {
+                return limit;
+            }
+        }
+        count
+    }
+
     /// Begins to take all zones out of the set.
     pub(crate) fn take_all(&self) -> Taken<'_> {
         Taken {

@@ -101,8 +101,9 @@ const MAX_SEGMENTS: u16 = 256;
 /// The largest discard or write zeroes in sectors, 2 GiB: no number of bytes overflows.
 const MAX_ZEROING_SECTORS: u32 = (2 << 30) >> SECTOR_SHIFT;
 
-/// So many zones a flush flushes before it calls for help.
-const FLUSHED_ALONE: u32 = 2;
+/// So many tasks flush at most. Each of them waits for the disk nearly all of the time, which does
+/// once what several have asked for.
+const MAX_FLUSHING: usize = 64;
 
 /// How a device ends.
 #[derive(Clone, Copy)]
@@ -295,13 +296,12 @@ impl Device {
             }
             next.is_some()
         };
-        // Mostly there are so few that nobody need be called.
-        if (0..FLUSHED_ALONE).all(|_| flush_next()) {
-            flushing.call(&|| {
-                let _scope = BlockIoScope::enter();
-                while flush_next() {}
-            });
-        }
+        // Mostly there is only one zone, and nobody need be called.
+        let nr_helpers = self.common.changed().count(MAX_FLUSHING).saturating_sub(1);
+        flushing.call(nr_helpers, &|| {
+            let _scope = BlockIoScope::enter();
+            while flush_next() {}
+        });
         self.common.files().sync().inspect_err(|err| {
             report!(self.common, "the directory can't be flushed: {err:?}");
         })?;

@@ -89,8 +89,8 @@ impl Drop for OwnedQueue {
 /// What helpers are called for.
 type Job<'a> = &'a (dyn Fn() + Sync);
 
-/// How many helpers there are. A few keep a disk busy; more would be in each other's way.
-const NR_HELPERS: usize = 7;
+/// How many helpers there are.
+const NR_HELPERS: usize = 63;
 
 /// Work items that do the same as the task that calls them, beside it.
 ///
@@ -105,18 +105,18 @@ impl Helpers {
         Ok(Self(KBox::pin_init(helpers, GFP_KERNEL)?))
     }
 
-    /// Calls `job` in the current task, and has work items call it, too; may sleep.
+    /// Calls `job` in the current task, and has up to `nr` work items call it, too; may sleep.
     ///
     /// Returns when it has returned everywhere. It is not certain that anybody comes to help, and
     /// nobody is waited for who has not begun: so no memory need be had for that, and this may be
     /// called by a work item.
-    pub(crate) fn call(&mut self, job: Job<'_>) {
-        for helper in self.0.iter() {
+    pub(crate) fn call(&mut self, nr: usize, job: Job<'_>) {
+        for helper in self.0.iter().take(nr) {
             // SAFETY: All of them are cancelled below, before `job` ends.
             unsafe { helper.queue(job) };
         }
         job();
-        for helper in self.0.iter() {
+        for helper in self.0.iter().take(nr) {
             helper.cancel();
         }
     }

@@ -55,7 +55,7 @@ fuzz:
 	tests/fuzz/run $(foreach v,SEED COUNT FIRST WITH NATIVE,$(if $($(v)),$(v)=$($(v))))
 
 power:
-	tests/power/run $(foreach v,SEED COUNT FIRST VOLATILE DRIVER,$(if $($(v)),$(v)=$($(v))))
+	tests/power/run $(foreach v,SEED COUNT FIRST VOLATILE NATIVE DRIVER,$(if $($(v)),$(v)=$($(v))))
 
 storm:
 	tests/storm/run $(foreach v,SEED COUNT DRIVER,$(if $($(v)),$(v)=$($(v))))
@@ -110,7 +110,7 @@ help:
 	@echo 'make check-zonefs ZONEFS_TOOLS_SRC=dir   tests of a zonefs-tools checkout'
 	@echo 'make check-defects   where the C driver is wrong, on both drivers'
 	@echo 'make fuzz [SEED=n] [COUNT=n] [NATIVE=1]  a million fuzzed commands'
-	@echo 'make power [SEED=n] [COUNT=n]            a thousand power cuts under load'
+	@echo 'make power [SEED=n] [COUNT=n] [NATIVE=1] a thousand power cuts under load'
 	@echo 'make storm [SEED=n] [COUNT=n]            rounds of all at once'
 	@echo 'make model [SEED=n] [COUNT=n] [NATIVE=1] random commands beside a model'
 	@echo 'make bench           beside the C driver and raw files (BENCH=--quick)'

@@ -102,34 +102,46 @@ impl AheadZones {
 }
 
 /// Whether to try something that may be in vain: some file systems can't make a file longer without
-/// waiting.
+/// waiting, and all of them may have to wait now and then.
+///
+/// What fails less often than one time in [`COST`](Self::COST) goes on being tried. What always
+/// fails is tried once after each pause.
 pub(crate) struct Eagerness {
-    /// So many times it is not tried.
-    pause: Atomic<i32>,
+    /// How many failures are put up with, times [`COST`](Self::COST). If it is negative, it is not
+    /// tried, so many times.
+    credit: Atomic<i32>,
 }
 
 impl Eagerness {
-    /// The pause after a failure.
+    /// What a failure costs; each attempt earns one.
+    const COST: i32 = 4;
+
+    /// There is no more credit than this.
+    const MAX: i32 = 4 * Self::COST;
+
+    /// The pause when the credit is used up.
     const PAUSE: i32 = 256;
 
     pub(crate) fn new() -> Self {
         Self {
-            pause: Atomic::new(0),
+            credit: Atomic::new(Self::MAX),
         }
     }
 
     /// Whether to try it this time.
     pub(crate) fn is_worth_trying(&self) -> bool {
-        if self.pause.load(Relaxed) <= 0 {
-            return true;
+        let credit = self.credit.load(Relaxed);
+        if credit < Self::MAX {
+            // It doesn't matter if several tasks make it a little more than the most.
+            let _ = self.credit.fetch_add(1, Relaxed);
         }
-        // It doesn't matter if two tasks make it negative.
-        let _ = self.pause.fetch_sub(1, Relaxed);
-        false
+        credit >= 0
     }
 
     /// Notes that it was tried in vain.
     pub(crate) fn failed(&self) {
-        self.pause.store(Self::PAUSE, Relaxed);
+        if self.credit.fetch_sub(Self::COST, Relaxed) <= Self::COST {
+            self.credit.store(-Self::PAUSE, Relaxed);
+        }
     }
 }

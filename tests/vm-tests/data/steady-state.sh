@@ -5,7 +5,11 @@
 # costs time, and may wait for memory that is to be had by writing to this very
 # disk. Those count in which the driver itself calls the allocator: what the file
 # system below allocates is not the driver's.
+#
+# In the debug kernel the helpers are functions of their own, so that nobody can tell whose
+# allocation it is.
 # limit: 300
+# kernel: stock
 
 TRACING=/sys/kernel/tracing
 BUFFER=$TRACING/instances/zloop

@@ -519,9 +519,9 @@ impl Operations for Zloop {
             }
             // An append to a conventional zone gets here: the block layer does not look at that.
             (_, Zone::Conventional(_)) => request.end(Status::IOERR),
-            (Command::Write | Command::ZoneAppend, Zone::Sequential(zone)) if !armed => {
-                zone.write_now(request, queue);
-            }
+            (Command::Write, Zone::Sequential(zone)) if !armed => zone.write_now(request, queue),
+            // Where there is an append there are more, as their order does not matter. Those that
+            // wait for the drainer are written together.
             (_, Zone::Sequential(zone)) => zone.post(request),
         }
         Ok(())

@@ -581,8 +581,8 @@ impl SequentialZone {
         Ok(())
     }
 
-    /// Carries out a write or append at once if nothing else is to be done in the zone, and if it
-    /// needs no waiting; if not, by a work item. For `queue_rq`.
+    /// Carries out a write at once if nothing else is to be done in the zone, and if it needs no
+    /// waiting; if not, by a work item. For `queue_rq`.
     ///
     /// A write at the end of a file needs no waiting where the space for it is allocated.
     pub(crate) fn write_now(self: &Arc<Self>, request: Request<Zloop>, queue: &Queue) {

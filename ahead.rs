@@ -102,8 +102,8 @@ impl AheadZones {
 }
 
 /// Whether to try something that may be in vain: some file systems can't make a file longer without
-/// waiting, and the others have to wait now and then. To note when the file was last changed they do
-/// so once in each tick of the kernel's clock.
+/// waiting, and the others have to wait now and then. They do so in each tick of the kernel's clock
+/// to note when the file was last changed.
 ///
 /// What fails less often than one time in [`COST`](Self::COST) goes on being tried. What always
 /// fails is tried once after each pause.

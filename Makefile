@@ -61,7 +61,7 @@ storm:
 	tests/storm/run $(foreach v,SEED COUNT DRIVER,$(if $($(v)),$(v)=$($(v))))
 
 model:
-	tests/model/run $(foreach v,SEED COUNT ROUND DRIVER NATIVE,$(if $($(v)),$(v)=$($(v))))
+	tests/model/run $(foreach v,SEED COUNT FIRST ROUND DRIVER NATIVE,$(if $($(v)),$(v)=$($(v))))
 
 # BENCH=--quick, for instance; tests/bench/run --help lists what there is.
 bench:

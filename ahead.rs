@@ -106,15 +106,16 @@ impl AheadZones {
 /// to note when the file was last changed.
 ///
 /// What fails less often than one time in [`COST`](Self::COST) goes on being tried. What always
-/// fails is tried once after each pause.
+/// fails is tried once after each pause, which is counted in questions: a write that goes through
+/// the workqueue has two, whether to write at once and whether to allocate ahead.
 pub(crate) struct Eagerness {
-    /// How many failures are put up with, times [`COST`](Self::COST). If it is negative, it is not
-    /// tried, so many times.
+    /// How many failures are put up with, times [`COST`](Self::COST). If it is negative, so many
+    /// questions are answered with no.
     credit: Atomic<i32>,
 }
 
 impl Eagerness {
-    /// What a failure costs; each attempt earns one.
+    /// What a failure costs; each question earns one.
     const COST: i32 = 4;
 
     /// There is no more credit than this.

@@ -23,6 +23,7 @@ export DM_DISABLE_UDEV=1
 export PYTHONPATH="$TESTS/vm-tests" PYTHONDONTWRITEBYTECODE=1
 
 CONTROL=/dev/zloop-control
+TRACING=/sys/kernel/tracing
 ZBC="$TESTS/vm-tests/zbc.py"
 # The directory that holds the devices' directories.
 BASE="$SCRATCH/z"
@@ -105,7 +106,7 @@ echo "$LOG_START" >/dev/kmsg
 trap 'echo "line $LINENO (${FUNCNAME[0]:-}): $BASH_COMMAND: failed" >&2' ERR
 trap on_exit EXIT
 
-# ---------------------------------------------------------------- the kernel's log
+# ---------------------------------------------------------------- the kernel's log and tracing
 
 # What the kernel said since the test began.
 log() {
@@ -143,6 +144,11 @@ expect_one_line() {
 	n=$(log_since | grep -ci zloop || true)
 	[[ $n == 1 ]] || fail "$n lines in the log, want one:
 $(log_since)"
+}
+
+# Makes TRACING the kernel's tracing directory.
+use_tracing() {
+	mountpoint -q "$TRACING" || mount -t tracefs tracefs "$TRACING"
 }
 
 # ---------------------------------------------------------------- the control device

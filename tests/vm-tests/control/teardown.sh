@@ -88,19 +88,19 @@ test_defect_25_number_is_not_free_before_the_device_is_gone() {
 # last reference is given back, and the device's tags are freed.
 # C driver fails: defect 28
 test_defect_28_module_stays_until_the_device_is_freed() {
-	local trace=/sys/kernel/tracing order
-	mountpoint -q $trace || mount -t tracefs tracefs $trace
+	local order
+	use_tracing
 	add_dev "$GEOMETRY"
 	exec 5<"$DEV"
 	remove_dev
-	echo 'p:zloop_test blk_mq_free_tag_set' >$trace/kprobe_events
-	defer "echo 0 >$trace/events/enable; echo >$trace/kprobe_events"
-	echo >$trace/trace
-	echo 1 >$trace/events/module/module_put/enable
-	echo 1 >$trace/events/kprobes/zloop_test/enable
+	echo 'p:zloop_test blk_mq_free_tag_set' >"$TRACING/kprobe_events"
+	defer "echo 0 >$TRACING/events/enable; echo >$TRACING/kprobe_events"
+	echo >"$TRACING/trace"
+	echo 1 >"$TRACING/events/module/module_put/enable"
+	echo 1 >"$TRACING/events/kprobes/zloop_test/enable"
 	exec 5<&-
 	sleep 1
-	order=$(grep -oE 'module_put: zloop .*refcnt=[0-9]+|zloop_test' $trace/trace | grep -oE 'zloop_test|refcnt=[0-9]+')
+	order=$(grep -oE 'module_put: zloop .*refcnt=[0-9]+|zloop_test' "$TRACING/trace" | grep -oE 'zloop_test|refcnt=[0-9]+')
 	echo "$order"
 	[[ $order == *zloop_test* ]] || fail "the device was not freed"
 	# One is the base: nobody has a reference.

@@ -11,7 +11,6 @@
 # limit: 300
 # kernel: stock
 
-TRACING=/sys/kernel/tracing
 BUFFER=$TRACING/instances/zloop
 # What all Rust code allocates with. The helpers before them are only jumps, so that
 # the return address is the driver's or, if that has had it done, the kernel crate's.
@@ -22,7 +21,7 @@ C=(kmalloc kmem_cache_alloc)
 
 setup() { # [options]
 	local name
-	mountpoint -q "$TRACING" || mount -t tracefs tracefs "$TRACING"
+	use_tracing
 	# To know the names of tasks it would have the scheduler traced, too. An instance has
 	# this from the one that it is made from.
 	echo 0 >"$TRACING/options/record-cmd"

@@ -4,10 +4,8 @@
 # Guards against all of them going through the workqueue because one has had to wait,
 # and against trying it again and again where it is always in vain.
 
-TRACING=/sys/kernel/tracing
-
 watch() { # file-system
-	mountpoint -q "$TRACING" || mount -t tracefs tracefs "$TRACING"
+	use_tracing
 	echo "r:zloop_test $1_file_write_iter done=\$retval:s64" >"$TRACING/kprobe_events"
 	defer "echo >$TRACING/kprobe_events"
 	defer "echo 0 >$TRACING/events/kprobes/zloop_test/enable"

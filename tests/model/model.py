@@ -158,6 +158,19 @@ class Rules:
             after = Zone("EO" if zone.cond == "EO" else "IO", wp, use, data, zone.flushed)
         return "ok", self.replace(zones, i, after)
 
+    def begun(self, zones, op, after):
+        """The zones while a command that fills a zone is being carried out, or None if it isn't such
+        a command. The zone is open until all of it is on the medium."""
+        i = op[1] - self.first
+        if op[0] not in ("write", "append", "finish") or i < 0 or zones[i].cond == "F" or after[i].cond != "F":
+            return None
+        zone = zones[i]
+        cond = "EO" if zone.cond == "EO" else "IO"
+        use = 1 + max(z.use for z in zones)
+        if op[0] != "finish":
+            return self.replace(after, i, after[i]._replace(cond=cond, use=use))
+        return self.replace(after, i, zone._replace(cond=cond, use=zone.use if zone.cond in OPEN else use))
+
     def make_room(self, zones, i):
         """The resources for an open zone more: an errno or None, and the zones."""
         conds = [z.cond for z in zones]
@@ -718,12 +731,13 @@ class Round:
         for queue in done:
             for op, got in queue:
                 self.tally[op[0], got if isinstance(got, str) else "ok"] += 1
-        if d.discard:
-            # How much a flush among them has caught can't be seen.
+        # How much a flush among them has caught can't be seen.
+        flushed = d.discard or any(op[0] == "flush" for queue in queues for op in queue)
+        if flushed:
             d.dev.flush()
         self.explain(done)
         d.cache.saw([entry for queue in done for entry in queue], at_once=True)
-        if d.discard:
+        if flushed:
             d.set_worlds([d.rules.apply(zones, ("flush", 0))[1] for zones in d.worlds()])
         for nr in sorted(set(some)):
             d.check(rnd, nr)
@@ -822,11 +836,21 @@ class Round:
             if key in seen:
                 return
             seen.add(key)
+            # What has begun to fill a zone, and that zone: commands wait for it, and writes, too, if
+            # it is a finish.
+            filling = {op[1]: op for queue in left for op, _ in queue[:1] if op[0] == "filling"}
             for i, queue in enumerate(left):
                 if not queue:
                     continue
                 op, got = queue[0]
                 rest = left[:i] + (queue[1:],) + left[i + 1 :]
+                if op[0] == "filling":
+                    search(d.rules.replace(zones, op[1] - d.nr_conv, op[2]), rest)
+                    continue
+                if op[1] in filling:
+                    finishes = filling[op[1]][3]
+                    if op[0] not in ("flush", "reset-all") and (finishes or op[0] not in ("write", "append")):
+                        continue
                 if op[0] == "reset-all":
                     # Each zone has its turn on its own. For those that have nothing to lose and
                     # nothing to give back any moment is as good as another.
@@ -839,6 +863,8 @@ class Round:
                     continue
                 if op[0] == "reset-some":
                     for n in op[2]:
+                        if n + d.nr_conv in filling:
+                            continue
                         some = (("reset-some", None, op[2] - {n}), got)
                         search(d.rules.replace(zones, n, EMPTY), left[:i] + ((some,) + queue[1:],) + left[i + 1 :])
                     if not op[2]:
@@ -847,6 +873,10 @@ class Round:
                 want, after = d.rules.apply(zones, op)
                 if want == got:
                     search(after, rest)
+                    begun = d.rules.begun(zones, op, after)
+                    if begun:
+                        its_end = (("filling", op[1], after[op[1] - d.nr_conv], op[0] == "finish"), got)
+                        search(begun, left[:i] + ((its_end,) + queue[1:],) + left[i + 1 :])
                 elif got in REFUSALS and op[0] == "write" and crowd[op[1]] > 1:
                     search(zones, rest)
 

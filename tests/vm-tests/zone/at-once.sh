@@ -50,10 +50,13 @@ mostly() { # block-size count
 	fail "too few"
 }
 
+# In the debug kernel there is a tick for every write.
+# kernel: stock
 test_small() {
 	mostly 4k 1000
 }
 
+# kernel: stock
 test_large() {
 	mostly 128k 200
 }

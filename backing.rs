@@ -60,6 +60,11 @@ use crate::{
         IoMode, //
     },
     refuse,
+    zone_file_name::{
+        sequential_zone_number,
+        Kind,
+        ZoneFileName, //
+    },
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -116,12 +121,8 @@ impl History {
             return Ok(Self::Made(Some(recorded)));
         }
         // The C driver's rule: zone 0, of either kind, tells.
-        let names = [
-            Kind::Conventional.file_name(0)?,
-            Kind::Sequential.file_name(0)?,
-        ];
-        for name in names {
-            if opened.exists(&name)? {
+        for kind in [Kind::Conventional, Kind::Sequential] {
+            if opened.exists(&ZoneFileName::new(kind, 0))? {
                 return Ok(Self::Made(None));
             }
         }
@@ -234,8 +235,7 @@ impl Sizes {
                     return;
                 }
                 for zone in turn {
-                    let found =
-                        zone_file_name(geometry, zone).and_then(|name| dir.find_file(&name));
+                    let found = dir.find_file(&ZoneFileName::of(geometry, zone));
                     let size = found.ok().and_then(|found| i64::try_from(found.size).ok());
                     if let (Some(size), Some(place)) = (size, sizes.get(zone as usize)) {
                         place.store(size, Relaxed);
@@ -410,7 +410,7 @@ impl DeviceDirectory {
     }
 
     fn open_zone_file(&self, zone: u32) -> Result<OpenFile> {
-        let name = self.zone_file_name(zone)?;
+        let name = self.zone_file_name(zone);
         self.opened
             .dir()
             .open_file(&name, zone_file_flags(self.options.io))
@@ -418,7 +418,7 @@ impl DeviceDirectory {
     }
 
     fn make_zone_file(&mut self, zone: u32) -> Result<OpenFile> {
-        let name = self.zone_file_name(zone)?;
+        let name = self.zone_file_name(zone);
         let file = self
             .opened
             .dir()
@@ -444,7 +444,7 @@ impl DeviceDirectory {
         let bytes = match self.sizes.get(zone) {
             Some(size) => size,
             None => {
-                let name = self.zone_file_name(zone)?;
+                let name = self.zone_file_name(zone);
                 let found = self.opened.dir().find_file(&name);
                 found
                     .map_err(|err| self.opened.refuse_file(&name, "can't open it", err))?
@@ -462,7 +462,7 @@ impl DeviceDirectory {
             return Ok(bytes >> SECTOR_SHIFT);
         }
 
-        let name = self.zone_file_name(zone)?;
+        let name = self.zone_file_name(zone);
         let (id, (path, name)) = (self.opened.id(), self.opened.shown(&name));
         if conventional {
             refuse!(
@@ -543,7 +543,7 @@ impl DeviceDirectory {
     fn refuse_surplus(&self) -> Result {
         let (id, next) = (self.opened.id(), self.options.geometry.nr_zones());
         for kind in [Kind::Conventional, Kind::Sequential] {
-            let name = kind.file_name(next)?;
+            let name = ZoneFileName::new(kind, next);
             if self.opened.exists(&name)? {
                 let (path, name) = self.opened.shown(&name);
                 refuse!(
@@ -634,13 +634,13 @@ impl DeviceDirectory {
                 continue;
             }
             self.opened
-                .unlink_if_there(&zone_file_name(&record.geometry, zone)?)?;
+                .unlink_if_there(&ZoneFileName::of(&record.geometry, zone))?;
         }
         Ok(())
     }
 
-    fn zone_file_name(&self, zone: u32) -> Result<CString> {
-        zone_file_name(self.geometry(), zone)
+    fn zone_file_name(&self, zone: u32) -> ZoneFileName {
+        ZoneFileName::of(self.geometry(), zone)
     }
 }
 
@@ -659,55 +659,10 @@ impl Drop for DeviceDirectory {
     }
 }
 
-/// How a zone's file is named.
-#[derive(Clone, Copy)]
-enum Kind {
-    Conventional,
-    Sequential,
-}
-
-impl Kind {
-    fn of(geometry: &Geometry, zone: u32) -> Self {
-        if geometry.is_conventional(zone) {
-            Self::Conventional
-        } else {
-            Self::Sequential
-        }
-    }
-
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Conventional => "cnv-",
-            Self::Sequential => "seq-",
-        }
-    }
-
-    fn file_name(self, zone: u32) -> Result<CString> {
-        CString::try_from_fmt(fmt!("{}{zone:06}", self.prefix()))
-    }
-}
-
-/// The name of a zone's file.
-pub(crate) fn zone_file_name(geometry: &Geometry, zone: u32) -> Result<CString> {
-    Kind::of(geometry, zone).file_name(zone)
-}
-
 fn copy_of(name: &[u8]) -> Result<KVec<u8>> {
     let mut copy = KVec::new();
     copy.extend_from_slice(name, GFP_KERNEL)?;
     Ok(copy)
-}
-
-/// The number in the name of a sequential zone's file. A name of another form has none.
-fn sequential_zone_number(name: &[u8]) -> Option<u32> {
-    let digits = name.strip_prefix(Kind::Sequential.prefix().as_bytes())?;
-    if digits.len() < 6 || (digits.len() > 6 && digits.first() == Some(&b'0')) {
-        return None;
-    }
-    digits.iter().try_fold(0u32, |number, digit| {
-        let digit = digit.checked_sub(b'0').filter(|&digit| digit < 10)?;
-        number.checked_mul(10)?.checked_add(u32::from(digit))
-    })
 }
 
 /// How zone files are opened: the `O_` flags.

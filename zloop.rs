@@ -36,10 +36,10 @@
 //!
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
-//! `options.rs` with `option_*.rs`, `geometry.rs` with `size.rs` and `zone_ranges.rs`, `zone.rs`,
-//! `declaration.rs`, `fault.rs`, `power_failure.rs` and `block_set.rs` are the rules: they know no
-//! kernel type and are tested on their own. `kernel_ext/` holds what the kernel crate lacks, and
-//! all `unsafe`.
+//! `options.rs` with `option_*.rs`, `geometry.rs` with `size.rs`, `zone_ranges.rs` and
+//! `zone_file_name.rs`, `zone.rs`, `declaration.rs`, `fault.rs`, `power_failure.rs` and
+//! `block_set.rs` are the rules: they know no kernel type and are tested on their own.
+//! `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
 //!
@@ -119,6 +119,8 @@ mod zeroing;
 mod zone;
 #[deny(unsafe_code)]
 mod zone_file;
+#[deny(unsafe_code)]
+mod zone_file_name;
 #[deny(unsafe_code)]
 mod zone_ranges;
 #[deny(unsafe_code)]

@@ -13,7 +13,6 @@
 use crate::{
     backing::{
         zone_file_flags,
-        zone_file_name,
         MODE, //
     },
     geometry::Geometry,
@@ -31,6 +30,7 @@ use crate::{
         FileCreation,
         IoMode, //
     },
+    zone_file_name::ZoneFileName,
 };
 use core::mem::{
     replace,
@@ -108,7 +108,7 @@ impl ZoneFiles {
     fn open(&self, zone: u32) -> Result<OpenFile> {
         let directory = self.directory()?;
         let _scope = CredentialScope::enter(&self.credential);
-        let name = zone_file_name(&self.geometry, zone)?;
+        let name = ZoneFileName::of(&self.geometry, zone);
         let flags = zone_file_flags(self.io);
         match directory.open_file(&name, flags) {
             Err(err) if err == ENOENT && self.creation == FileCreation::AtFirstUse => {

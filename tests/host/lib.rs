@@ -32,6 +32,8 @@ mod power_failure;
 mod size;
 #[path = "../../zone.rs"]
 mod zone;
+#[path = "../../zone_file_name.rs"]
+mod zone_file_name;
 #[path = "../../zone_ranges.rs"]
 mod zone_ranges;
 

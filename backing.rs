@@ -98,17 +98,13 @@ const LOST_AND_FOUND: &[u8] = b"lost+found";
 pub(crate) const MODE: u16 = 0o600;
 
 /// What was found in a directory.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of them, for a moment"
-)]
 enum History {
     /// Nothing.
     New,
     /// What was left of an `add` that was cut off.
     Incomplete,
     /// A device. The C driver does not record anything.
-    Made(Option<DeviceOptions>),
+    Made(Option<KBox<DeviceOptions>>),
 }
 
 impl History {
@@ -131,7 +127,7 @@ impl History {
 }
 
 /// Reads a record, or [`None`] if there is no such file or it is empty.
-fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<DeviceOptions>> {
+fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<KBox<DeviceOptions>>> {
     let file = match opened.dir().open_file(name, flags::O_RDONLY) {
         Err(err) if err == ENOENT => return Ok(None),
         result => result.map_err(|err| opened.refuse_file(name, "can't open it", err))?,
@@ -153,7 +149,7 @@ fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<DeviceOpt
         return Err(EINVAL);
     }
     match DeviceOptions::parse(text) {
-        Ok(record) => Ok(Some(record)),
+        Ok(record) => Ok(Some(KBox::new(record, GFP_KERNEL)?)),
         Err(err) => {
             refuse!(id, "{path}/{name} is damaged: {}", Shown(err));
             Err(EINVAL)
@@ -183,7 +179,8 @@ pub(crate) fn resolve(
 /// [`Self::complete`]. Dropping it before that takes back what was made.
 pub(crate) struct DeviceDirectory {
     opened: OpenedDirectory,
-    options: DeviceOptions,
+    /// In a box, as the files are made and opened on top of whatever else is on the stack.
+    options: KBox<DeviceOptions>,
     /// Whether what is recorded is something else, or nothing.
     record: Freshness,
     progress: Progress,
@@ -296,10 +293,10 @@ impl DeviceDirectory {
     pub(crate) fn new(opened: OpenedDirectory, options: &AddOptions<'_>) -> Result<Self> {
         let history = History::of(&opened)?;
         let recorded = match &history {
-            History::Made(recorded) => recorded.as_ref(),
+            History::Made(recorded) => recorded.as_deref(),
             History::New | History::Incomplete => None,
         };
-        let mut options = resolve(options, recorded, opened.id())?;
+        let mut options = KBox::new(resolve(options, recorded, opened.id())?, GFP_KERNEL)?;
         let all_are_there = match &history {
             History::Made(Some(recorded)) => recorded.creation == FileCreation::AtAdd,
             History::Made(None) => true,
@@ -308,7 +305,7 @@ impl DeviceDirectory {
         if all_are_there {
             options.creation = FileCreation::AtAdd;
         }
-        let record = if recorded == Some(&options) {
+        let record = if recorded == Some(&*options) {
             Freshness::Fresh
         } else {
             Freshness::Outdated
@@ -600,7 +597,7 @@ impl DeviceDirectory {
 
     /// Writes down what the device is.
     fn write_record(&self, name: &CStr) -> Result {
-        let text = CString::try_from_fmt(fmt!("{}\n", Shown(self.options)))?;
+        let text = CString::try_from_fmt(fmt!("{}\n", Shown(*self.options)))?;
         self.opened.dir().unlink_if_there(name)?;
         let file = self.opened.dir().create_file(name, flags::O_RDWR, MODE)?;
         file.write_all_at(text.to_bytes(), 0)?;

@@ -168,20 +168,20 @@ impl Registry {
 
     /// Carries out a command.
     fn command(&self, text: &[u8]) -> Result {
-        match Command::parse(text) {
-            Ok(Command::Add(options)) => self.add(&options),
-            Ok(Command::Remove { id }) => self.remove(id),
-            Ok(Command::Inject { id, injection }) => self.inject(id, &injection),
-            Ok(Command::Declare { id, declaration }) => self.declare(id, &declaration),
-            Ok(Command::PowerFail { id, loss }) => self.power_fail(id, loss),
-            Err(err) => {
-                let errno = match err.errno() {
-                    Errno::Inval => EINVAL,
-                    Errno::NoDev => ENODEV,
-                };
-                pr_err!("{}\n", Shown(err));
-                Err(errno)
-            }
+        let command = Command::parse(text).map_err(|err| {
+            let errno = match err.errno() {
+                Errno::Inval => EINVAL,
+                Errno::NoDev => ENODEV,
+            };
+            pr_err!("{}\n", Shown(err));
+            errno
+        })?;
+        match &command {
+            Command::Add(options) => self.add(options),
+            Command::Remove { id } => self.remove(*id),
+            Command::Inject { id, injection } => self.inject(*id, injection),
+            Command::Declare { id, declaration } => self.declare(*id, declaration),
+            Command::PowerFail { id, loss } => self.power_fail(*id, *loss),
         }
     }
 

@@ -165,9 +165,8 @@ impl Device {
     ) -> Result<(Arc<Self>, DeviceDirectory)> {
         let id = opened.id();
         let mut directory = DeviceDirectory::new(opened, options)?;
-        let options = *directory.options();
-
         let first = directory.first_file()?;
+        let options = directory.options();
         let files = first.alignment().inspect_err(|err| {
             refuse!(
                 id,

@@ -142,6 +142,8 @@ impl DeviceOptions {
     ///
     /// The first thing that is wrong: the four options of the geometry must be there, and no
     /// option that is not recorded.
+    // As C's `noinline_for_stack`: what reading takes is not there while files are opened.
+    #[inline(never)]
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Error<'_>> {
         let text = up_to(text, |byte| byte == 0);
         Draft::read(text, Scope::Record)?.recorded()

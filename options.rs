@@ -265,6 +265,8 @@ impl<'a> Command<'a> {
     /// # Errors
     ///
     /// The first thing in `text` that is wrong.
+    // As C's `noinline_for_stack`: what reading takes is not there while the command is done.
+    #[inline(never)]
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Error<'a>> {
         let text = up_to(text, |byte| byte == 0);
         let name = up_to(text, |byte| is_space(byte) || byte == b',');

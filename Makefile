@@ -97,7 +97,7 @@ help:
 	@echo 'make demo            see a zoned disk work in a virtual machine'
 	@echo 'make shell           a virtual machine with the module loaded'
 	@echo 'make check           all tests'
-	@echo 'make check-style     rustfmt, clippy, no warnings, shellcheck'
+	@echo 'make check-style     rustfmt, clippy, no warnings, small frames, shellcheck'
 	@echo 'make check-host      the tests that need no kernel'
 	@echo 'make check-in-tree   built in, and as a module, in a kernel tree'
 	@echo 'make check-package   that patch and that package, and the manual page'

@@ -12,7 +12,9 @@ source "$TESTS/vm-tests/below.bash"
 
 # The files are read by a task that has little memory: pages must be reclaimed for
 # new ones, which is what the driver must not have forbidden for these files. The
-# page cache knows them still, as they are held open.
+# page cache knows them still, as they are held open. The debug kernel has no memory
+# cgroups.
+# kernel: stock
 # C driver fails: defect 21
 test_defect_21_files_are_ordinary_again() {
 	local group=/sys/fs/cgroup/small

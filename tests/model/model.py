@@ -220,7 +220,9 @@ class Cache:
         self.by_driver = False
         # An append and a reset of all zones at once: whose report that will be is a matter of luck.
         self.unknown = False
-        self.lost = set()  # zones that it takes for full: a write to the end was refused
+        # Zones of which it may know something else: it takes one for full if a write to the end was
+        # refused.
+        self.lost = set()
 
     def saw(self, ops, at_once=False):
         """Take note of commands and what came of them."""
@@ -236,6 +238,11 @@ class Cache:
                 self.lost.add(op[1])
             elif got == "ok" and op[0] in ("write", "reset", "finish"):
                 self.lost.discard(op[1])
+        if at_once:
+            # It may see their ends in another order than the driver has done them in.
+            changes = [op[1] for op, _ in ops if op[0] in ("write", "reset", "finish")]
+            most = 0 if "reset-all" in kinds else 1
+            self.lost.update(nr for nr in changes if changes.count(nr) > most)
 
     def expected(self, nr, zone):
         """The condition and write pointer of a sequential zone in a cached report; None: any."""

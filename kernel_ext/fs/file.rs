@@ -486,8 +486,10 @@ pub(crate) trait FileExt {
     /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
     /// that this open file was not told about yet.
     ///
-    /// An attempt to write without waiting (`IOCB_NOWAIT`) that came to nothing is not a failure:
-    /// it has been repeated, or an error returned.
+    /// If that fails with `EAGAIN` it is tried once more. btrfs on a zoned disk, of whatever kind,
+    /// does so now and then while several files are made durable at once; `btrfs_sync_log()` fails
+    /// with it often at such times. A program may repeat its `fsync`, but a file system doesn't
+    /// repeat a flush.
     fn sync(&self) -> Result;
 
     /// Reads up to `buffer.len()` bytes from `position` on, and returns how many.
@@ -631,8 +633,6 @@ impl FileExt for File {
             to_result(unsafe { bindings::vfs_fsync(self.as_ptr(), 0) })
         };
         match sync() {
-            // btrfs notes such an attempt as an error of write-back if the disk below has no room
-            // for the request at the moment. It tells that once.
             Err(err) if err == EAGAIN => sync(),
             result => result,
         }

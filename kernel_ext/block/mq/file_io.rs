@@ -12,7 +12,9 @@
 //! keeps.
 //!
 //! Writes hold the file system's freeze protection: they wait while it is frozen. If one of the
-//! requests is a FUA write, all of them are durable when the operation has ended.
+//! requests is a FUA write, all of them are durable when the operation has ended. Such a write that
+//! fails with `EAGAIN` is repeated once, for the reason that
+//! [`FileExt::sync`](crate::kernel_ext::fs::FileExt::sync) has.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/uio.h`](srctree/include/linux/uio.h)
@@ -79,8 +81,8 @@ pub(crate) trait FileIoOperations: Operations {
     /// Called by whoever ends the operation, perhaps in interrupt context: it must not sleep.
     fn file_io_done(requests: RequestList<Self>, result: Result<u32>);
 
-    /// Called when [`RequestList::submit_nowait`] has not done it, in any context: the requests
-    /// are to be submitted where waiting is allowed.
+    /// Called when [`RequestList::submit_nowait`] has not done it, or when a write must be done
+    /// again, in any context: the requests are to be submitted where waiting is allowed.
     fn file_io_not_now(requests: RequestList<Self>);
 }
 
@@ -102,6 +104,8 @@ struct Owned<T: Operations> {
     direction: Direction,
     /// For an operation that may not wait: how many bytes make it a success.
     attempt: Option<u32>,
+    /// Whether the last operation for this request failed with `EAGAIN` and is done again.
+    repeated: bool,
     /// The rest of the list.
     others: RequestList<T>,
     /// The pieces of the data, if they are not one bio's own array. It keeps its capacity.
@@ -125,10 +129,21 @@ impl<T: Operations> FileIo<T> {
                 file: None,
                 direction: Direction::Read,
                 attempt: None,
+                repeated: false,
                 others: RequestList::default(),
                 bvecs: KVec::new(),
             }),
         })
+    }
+
+    /// Forgets what was done for another request with the same tag.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own the request, with no operation under way.
+    pub(super) unsafe fn reset(&self) {
+        // SAFETY: Nobody else touches it, by the safety requirement.
+        unsafe { (*self.owned.get()).repeated = false };
     }
 
     /// Stores the rest of a list of which this request is the first.
@@ -457,16 +472,23 @@ unsafe fn put<T: FileIoOperations>(head: NonNull<bindings::request>) {
     // SAFETY: As above.
     let owned = unsafe { &mut *io.owned.get() };
     let result = io.result.load(Relaxed);
-    drop(owned.file.take());
-    let attempt = owned.attempt.take();
-    let mut requests = owned.others.take();
-    requests.push_front(head);
     let result = match u32::try_from(result) {
         Ok(bytes) => Ok(bytes),
         // CAST: An errno, or something that no file system returns and that becomes EINVAL.
         Err(_) => Err(Error::from_errno(result as i32)),
     };
-    if attempt.is_some_and(|bytes| result != Ok(bytes)) {
+    drop(owned.file.take());
+    let not_now = match owned.attempt.take() {
+        Some(bytes) => result != Ok(bytes),
+        None => {
+            let is_durable = || head.is_fua() || owned.others.is_fua();
+            owned.repeated = result == Err(EAGAIN) && !owned.repeated && is_durable();
+            owned.repeated
+        }
+    };
+    let mut requests = owned.others.take();
+    requests.push_front(head);
+    if not_now {
         return T::file_io_not_now(requests);
     }
     T::file_io_done(requests, result);

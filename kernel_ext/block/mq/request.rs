@@ -150,7 +150,10 @@ impl<T: Operations> IdleRequest<T> {
         // SAFETY: By the type invariant.
         unsafe { bindings::blk_mq_start_request(self.0.as_ptr()) };
         // INVARIANT: It was started just now.
-        Request(self.0, PhantomData)
+        let request = Request(self.0, PhantomData);
+        // SAFETY: The request is ours, and nothing has been done with it.
+        unsafe { request.pdu().file_io.reset() };
+        request
     }
 
     /// What is asked for, or [`None`] if that isn't for a driver of zoned block devices.

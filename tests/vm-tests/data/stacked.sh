@@ -65,22 +65,40 @@ test_on_loop() {
 	on "$device" mkfs.ext4 -q -F
 }
 
-test_on_zoned_null_blk() {
-	local disk=/sys/kernel/config/nullb/stacked
+# A zoned disk of another kind: /dev/stacked.
+add_null_blk() { # name=value...
+	local disk=/sys/kernel/config/nullb/stacked setting
 	modprobe null_blk nr_devices=0
 	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
-	modprobe f2fs
 	mkdir "$disk"
 	defer "rmdir $disk"
-	echo 1 >"$disk/memory_backed"
-	echo 4096 >"$disk/blocksize"
-	echo 512 >"$disk/size"
-	echo 16 >"$disk/zone_size"
-	echo 8 >"$disk/zone_nr_conv"
-	echo 1 >"$disk/zoned"
+	for setting in memory_backed=1 blocksize=4096 zone_size=16 zoned=1 "$@"; do
+		echo "${setting#*=}" >"$disk/${setting%=*}"
+	done
 	echo 1 >"$disk/power"
 	defer "echo 0 >$disk/power"
+}
+
+test_on_zoned_null_blk() {
+	modprobe f2fs
+	add_null_blk size=512 zone_nr_conv=8
 	on /dev/stacked mkfs.f2fs -q -f -m
+}
+
+# While several files are made durable at once, btrfs on a zoned disk fails fsync and O_DSYNC
+# writes with EAGAIN now and then. A flush or a FUA write does not.
+test_durable_on_zoned_btrfs() {
+	modprobe btrfs
+	add_null_blk size=1024 zone_nr_conv=4
+	mkfs.btrfs -q -f -O zoned -d single -m single /dev/stacked >"$SCRATCH/log" 2>&1 || fail "$(cat "$SCRATCH/log")"
+	mkdir "$LOWER"
+	mount /dev/stacked "$LOWER"
+	defer "umount_if '$LOWER'"
+	add_dev -i 1 -b "$LOWER" capacity_mb=128,zone_size_mb=4,conv_zones=16
+	fio --name=durable --filename="$DEV" --direct=1 --sync=dsync --ioengine=psync --numjobs=15 --offset_increment=4M \
+		--size=1M --rw=randwrite --bs=4k --norandommap --number_ios=400 --output="$SCRATCH/log" || fail "$(cat "$SCRATCH/log")"
+	remove_dev 1
+	umount "$LOWER"
 }
 
 # Memory that is taken and kept, so that there is little to be had without waiting,

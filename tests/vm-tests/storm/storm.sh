@@ -5,6 +5,7 @@
 # reports and the module itself come and go all at once: see tests/storm/storm.py.
 # They find most in the debug kernel.
 # limit: 300
+# udev: yes
 
 storm() {
 	python3 "$TESTS/storm/storm.py" "$@" || fail "storm $*"
@@ -12,7 +13,6 @@ storm() {
 
 # The C driver gives a removed device's number away while that is still there, and
 # the kernel complains.
-# udev: yes
 test_weather() {
 	storm weather --count 12
 }

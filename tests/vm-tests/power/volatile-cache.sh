@@ -110,7 +110,8 @@ test_seed() {
 	[[ ${one:0:128} =~ ^[12]+$ && ${one:0:128} == *11*22* ]] || fail "hardly random: $one"
 }
 
-# Threads overwrite blocks and flush; the power fails among them.
+# Threads overwrite blocks and flush; the power fails among them. The last time it does
+# so when there has been no flush for a while, so that something is lost for certain.
 under_load() { # options, seed
 	add_dev "$OPTIONS,nr_queues=2${1:+,$1}"
 	py "$DEV" "$OPTIONS,nr_queues=2${1:+,$1}" "$BASE" "$2" <<-PY
@@ -124,12 +125,12 @@ under_load() { # options, seed
 	lost = 0
 	for turn in range(4):
 	    issued = acked[:]; durable = acked[:]; possible = acked[:]
-	    off, failed, count = [False], [], [0]
+	    off, calm, failed, count = [False], [False], [], [0]
 	    def work(k):
 	        rnd = random.Random(turn * 4 + k)
 	        try:
 	            while True:
-	                if rnd.random() < 0.03:
+	                if not calm[0] and rnd.random() < 0.03:
 	                    before = acked[:]
 	                    try: d.flush()
 	                    finally:
@@ -149,6 +150,10 @@ under_load() { # options, seed
 	    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
 	    for t in threads: t.start()
 	    time.sleep(2 + rnd.random())
+	    if turn == 3:
+	        calm[0] = True
+	        enough = count[0] + 100
+	        while count[0] < enough and not failed: time.sleep(0.01)
 	    off[0] = True
 	    control("powerfail id=0" + (f",seed={seed + turn}" if seed else ""))
 	    for t in threads: t.join()

@@ -81,7 +81,8 @@ defer() {
 on_exit() {
 	local rc=$? i
 	trap - ERR
-	set +e
+	# An error of the shell itself would end this, with success.
+	set +eu
 	for ((i = ${#DEFERRED[@]} - 1; i >= 0; i--)); do
 		eval "${DEFERRED[i]}" || {
 			echo "cleaning up failed: ${DEFERRED[i]}" >&2
@@ -149,6 +150,29 @@ $(log_since)"
 # Makes TRACING the kernel's tracing directory.
 use_tracing() {
 	mountpoint -q "$TRACING" || mount -t tracefs tracefs "$TRACING"
+}
+
+# Carries out a command for which the kernel patches its own code, with one CPU online:
+# emulated ones that run in parallel may trip over what is being patched.
+on_one_cpu() { # command...
+	local status=0
+	switch_cpus 0
+	"$@" || status=$?
+	switch_cpus 1
+	return $status
+}
+
+# All but the first, which is never offline.
+switch_cpus() { # 0|1
+	local cpu
+	for cpu in /sys/devices/system/cpu/cpu*/online; do
+		[[ ! -e $cpu ]] || echo "$1" >"$cpu"
+	done
+}
+
+# Writes a setting of that kind.
+trace_setting() { # value file
+	on_one_cpu tee "$2" <<<"$1" >/dev/null
 }
 
 # ---------------------------------------------------------------- the control device

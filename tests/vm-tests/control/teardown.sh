@@ -27,7 +27,7 @@ test_defect_21_files_are_ordinary_again() {
 	remove_dev
 	echo 3 >/proc/sys/vm/drop_caches
 	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-	mkdir $group
+	on_one_cpu mkdir $group
 	defer "rmdir $group"
 	echo 12M >$group/memory.max
 	# shellcheck disable=SC2016
@@ -96,10 +96,10 @@ test_defect_28_module_stays_until_the_device_is_freed() {
 	exec 5<"$DEV"
 	remove_dev
 	echo 'p:zloop_test blk_mq_free_tag_set' >"$TRACING/kprobe_events"
-	defer "echo 0 >$TRACING/events/enable; echo >$TRACING/kprobe_events"
+	defer "trace_setting 0 $TRACING/events/enable; echo >$TRACING/kprobe_events"
 	echo >"$TRACING/trace"
-	echo 1 >"$TRACING/events/module/module_put/enable"
-	echo 1 >"$TRACING/events/kprobes/zloop_test/enable"
+	trace_setting 1 "$TRACING/events/module/module_put/enable"
+	trace_setting 1 "$TRACING/events/kprobes/zloop_test/enable"
 	exec 5<&-
 	sleep 1
 	order=$(grep -oE 'module_put: zloop .*refcnt=[0-9]+|zloop_test' "$TRACING/trace" | grep -oE 'zloop_test|refcnt=[0-9]+')

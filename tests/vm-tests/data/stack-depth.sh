@@ -15,11 +15,11 @@ MOST=$((12 << 10))
 leaves_enough() { # command...
 	local used
 	use_tracing
-	defer "echo 0 >$SETTING"
-	echo 1 >$SETTING
+	defer "trace_setting 0 $SETTING"
+	trace_setting 1 $SETTING
 	echo 0 >"$TRACING/stack_max_size"
 	"$@"
-	echo 0 >$SETTING
+	trace_setting 0 $SETTING
 	used=$(<"$TRACING/stack_max_size")
 	cat "$TRACING/stack_trace"
 	echo "$used bytes in $*"

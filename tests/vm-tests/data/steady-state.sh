@@ -55,8 +55,8 @@ driver_code() { # field
 
 watch() { # event filter
 	echo "$2" >"$BUFFER/events/$1/filter"
-	echo 1 >"$BUFFER/events/$1/enable"
-	defer "echo 0 >$BUFFER/events/$1/enable"
+	trace_setting 1 "$BUFFER/events/$1/enable"
+	defer "trace_setting 0 $BUFFER/events/$1/enable"
 }
 
 # The driver's allocations while a command runs, a line for each. The module that makes

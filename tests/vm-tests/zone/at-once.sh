@@ -8,7 +8,10 @@ watch() { # file-system
 	use_tracing
 	echo "r:zloop_test $1_file_write_iter done=\$retval:s64" >"$TRACING/kprobe_events"
 	defer "echo >$TRACING/kprobe_events"
-	defer "echo 0 >$TRACING/events/kprobes/zloop_test/enable"
+	echo 0 >"$TRACING/tracing_on"
+	defer "echo 1 >$TRACING/tracing_on"
+	defer "trace_setting 0 $TRACING/events/kprobes/zloop_test/enable"
+	trace_setting 1 "$TRACING/events/kprobes/zloop_test/enable"
 }
 
 # Writes to a zone, and looks at what the file system is asked for. Sets AT_ONCE to the
@@ -18,9 +21,9 @@ write_zone() { # block-size count
 	local said
 	blkzone reset -o $((32 << 11)) -c 1 "$DEV"
 	echo >"$TRACING/trace"
-	echo 1 >"$TRACING/events/kprobes/zloop_test/enable"
+	echo 1 >"$TRACING/tracing_on"
 	dd if=/dev/zero of="$DEV" bs="$1" count="$2" seek=32M oflag=direct,seek_bytes conv=notrunc status=none
-	echo 0 >"$TRACING/events/kprobes/zloop_test/enable"
+	echo 0 >"$TRACING/tracing_on"
 	# EAGAIN, or EIOCBQUEUED or a number of bytes.
 	IN_VAIN=$(grep -c ' done=-11$' "$TRACING/trace") || true
 	said=$(grep -E ' done=(-529|[0-9]+)$' "$TRACING/trace")

@@ -90,7 +90,7 @@ test_defect_25_number_is_not_free_before_the_device_is_gone() {
 # last reference is given back, and the device's tags are freed.
 # C driver fails: defect 28
 test_defect_28_module_stays_until_the_device_is_freed() {
-	local order
+	local i order
 	use_tracing
 	add_dev "$GEOMETRY"
 	exec 5<"$DEV"
@@ -101,8 +101,11 @@ test_defect_28_module_stays_until_the_device_is_freed() {
 	trace_setting 1 "$TRACING/events/module/module_put/enable"
 	trace_setting 1 "$TRACING/events/kprobes/zloop_test/enable"
 	exec 5<&-
-	sleep 1
-	order=$(grep -oE 'module_put: zloop .*refcnt=[0-9]+|zloop_test' "$TRACING/trace" | grep -oE 'zloop_test|refcnt=[0-9]+')
+	for ((i = 0; i < 100; i++)); do
+		order=$(grep -oE 'module_put: zloop .*refcnt=[0-9]+|zloop_test' "$TRACING/trace" | grep -oE 'zloop_test|refcnt=[0-9]+') || true
+		[[ $order != *zloop_test* || $order != *refcnt=1* ]] || break
+		sleep 0.1
+	done
 	echo "$order"
 	[[ $order == *zloop_test* ]] || fail "the device was not freed"
 	# One is the base: nobody has a reference.

@@ -19,7 +19,8 @@ use crate::{
                 Command,
                 Direction,
                 Request,
-                RequestList, //
+                RequestList,
+                Submission, //
             },
             Status,
         },
@@ -115,7 +116,12 @@ pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
 
 /// Carries out a read, or a write to a conventional zone, at once if that needs no waiting; if not,
 /// as a work item. For `queue_rq`.
-pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: Direction) {
+pub(crate) fn transfer_now(
+    submission: &Submission<'_>,
+    zone: &Zone<'_>,
+    request: Request<Zloop>,
+    direction: Direction,
+) {
     let armed = request.queue_data().common().faults().is_armed();
     match zone.open_file() {
         // A FUA write waits for the medium, and so does one whose old data must be saved.
@@ -129,7 +135,7 @@ pub(crate) fn transfer_now(zone: &Zone<'_>, request: Request<Zloop>, direction: 
             if direction == Direction::Write && !file.is_known_to_have(end(&request, position)) {
                 return RequestList::from(request).enqueue();
             }
-            RequestList::from(request).submit_nowait(file, position, direction);
+            RequestList::from(request).submit_nowait(submission, file, position, direction);
         }
         _ => RequestList::from(request).enqueue(),
     }

@@ -26,6 +26,7 @@ use crate::{
                 Operations,
                 QueueLimits,
                 RequestList,
+                Submission,
                 TagSet,
                 UnaddedDisk, //
             },
@@ -462,7 +463,7 @@ impl Operations for Zloop {
 
     fn queue_rq(
         device: ArcBorrow<'_, Device>,
-        queue: &Queue,
+        submission: &Submission<'_>,
         request: IdleRequest<Self>,
     ) -> Result<(), Status> {
         let Some(command) = request.command() else {
@@ -471,6 +472,10 @@ impl Operations for Zloop {
         let faults = device.common.faults();
         let armed = faults.is_armed();
         if armed {
+            // Requests are counted when they arrive. One that was not taken would be counted again.
+            if submission.is_batch() {
+                return Err(Status::RESOURCE);
+            }
             match faults.arrive() {
                 Arrival::Normal => {}
                 Arrival::Requeued => return Err(Status::RESOURCE),
@@ -509,16 +514,18 @@ impl Operations for Zloop {
             (Command::Read, Zone::Sequential(zone)) if zone.is_declared_offline() => {
                 zone.refuse_read(request);
             }
-            (Command::Read, zone) => transfer_now(&zone, request, Direction::Read),
+            (Command::Read, zone) => transfer_now(submission, &zone, request, Direction::Read),
             (Command::Write, zone @ Zone::Conventional(_)) => {
-                transfer_now(&zone, request, Direction::Write);
+                transfer_now(submission, &zone, request, Direction::Write);
             }
             (Command::WriteZeroes, Zone::Conventional(_)) => {
                 RequestList::from(request).enqueue();
             }
             // An append to a conventional zone gets here: the block layer does not look at that.
             (_, Zone::Conventional(_)) => request.end(Status::IOERR),
-            (Command::Write, Zone::Sequential(zone)) if !armed => zone.write_now(request, queue),
+            (Command::Write, Zone::Sequential(zone)) if !armed => {
+                zone.write_now(submission, request);
+            }
             // Where there is an append there are more, as their order does not matter. Those that
             // wait for the drainer are written together.
             (_, Zone::Sequential(zone)) => zone.post(request),

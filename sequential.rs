@@ -41,7 +41,8 @@ use crate::{
                 Direction,
                 FileIoOperations,
                 Request,
-                RequestList, //
+                RequestList,
+                Submission, //
             },
             Status,
         },
@@ -585,7 +586,11 @@ impl SequentialZone {
     /// waiting; if not, by a work item. For `queue_rq`.
     ///
     /// A write at the end of a file needs no waiting where the space for it is allocated.
-    pub(crate) fn write_now(self: &Arc<Self>, request: Request<Zloop>, queue: &Queue) {
+    pub(crate) fn write_now(
+        self: &Arc<Self>,
+        submission: &Submission<'_>,
+        request: Request<Zloop>,
+    ) {
         // A FUA write waits for the medium.
         if request.bytes() > MAX_BYTES_NOW
             || request.is_fua()
@@ -597,7 +602,7 @@ impl SequentialZone {
             let mut mailbox = self.mailbox.lock();
             let request = mailbox.post_and_begin(request);
             if request.is_none() {
-                self.wake(&mailbox, queue);
+                self.wake(&mailbox, submission.work_queue());
             }
             request
         };
@@ -608,7 +613,7 @@ impl SequentialZone {
         let Some(extent) = extent else {
             let mut mailbox = self.mailbox.lock();
             mailbox.end_drain();
-            return self.wake(&mailbox, queue);
+            return self.wake(&mailbox, submission.work_queue());
         };
         self.mailbox.lock().begin_write(extent);
         let allocated = self.state.lock().allocated;
@@ -617,7 +622,8 @@ impl SequentialZone {
                 if extent.end <= allocated
                     && file.is_known_to_have(extent.start << SECTOR_SHIFT) =>
             {
-                allowed.submit_nowait(file, extent.start << SECTOR_SHIFT, Direction::Write);
+                let position = extent.start << SECTOR_SHIFT;
+                allowed.submit_nowait(submission, file, position, Direction::Write);
             }
             _ => allowed.enqueue(),
         }

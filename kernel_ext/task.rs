@@ -6,6 +6,7 @@
 //! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
 use core::{
+    marker::PhantomData,
     mem::replace,
     ptr::null_mut, //
 };
@@ -14,8 +15,12 @@ use crate::kernel_ext::compat::sync::new_spinlock_irq;
 use kernel::{
     bindings,
     ffi::c_void,
+    prelude::*,
     task::Task,
-    types::NotThreadSafe, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
 };
 use pin_init::stack_pin_init;
 
@@ -152,6 +157,54 @@ impl Drop for NestedIoScope {
             (*task).bio_list = self.bio_list;
             (*task).journal_info = self.journal_info;
         }
+    }
+}
+
+/// A plug: what the current task submits while it has one waits in it, and leaves together when this
+/// is dropped, or when the task sleeps.
+///
+/// C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+///
+/// # Invariants
+///
+/// `inner` is the current task's plug.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Plug<'a> {
+    #[pin]
+    inner: Opaque<bindings::blk_plug>,
+    /// In it the task has no other plug.
+    _scope: PhantomData<&'a NestedIoScope>,
+}
+
+impl<'a> Plug<'a> {
+    /// Gives the current task a plug for about `nr_ios` requests, which the block layer allocates
+    /// together.
+    pub(crate) fn start(_scope: &'a NestedIoScope, nr_ios: usize) -> impl PinInit<Self> {
+        // `blk_start_plug_nr_ios()`, which is not exported, has this limit: `BLK_MAX_REQUEST_COUNT`.
+        const MAX_NR_IOS: usize = 32;
+
+        // CAST: The limit is small.
+        let nr_ios = nr_ios.min(MAX_NR_IOS) as u16;
+        pin_init!(Self {
+            // INVARIANT: In the scope the task has no plug, so that this one becomes its.
+            inner <- Opaque::ffi_init(move |plug: *mut bindings::blk_plug| {
+                // SAFETY: `plug` is valid for writes and stays where it is until it is dropped.
+                unsafe {
+                    bindings::blk_start_plug(plug);
+                    (*plug).nr_ios = nr_ios;
+                }
+            }),
+            _scope: PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Plug<'_> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant. `self` is not `Send`, as the scope is not, so that this is
+        // the task that has started it.
+        unsafe { bindings::blk_finish_plug(self.inner.get()) };
     }
 }
 

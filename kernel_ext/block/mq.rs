@@ -26,7 +26,10 @@ pub(crate) use self::{
         QueueLimits,
         UnaddedDisk, //
     },
-    operations::Operations,
+    operations::{
+        Operations,
+        Submission, //
+    },
     request::{
         Command,
         IdleRequest,

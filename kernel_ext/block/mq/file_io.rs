@@ -20,7 +20,10 @@
 //! [`include/linux/uio.h`](srctree/include/linux/uio.h)
 
 use super::{
-    operations::Operations,
+    operations::{
+        Operations,
+        Submission, //
+    },
     request::{
         Pdu,
         Request,
@@ -194,15 +197,24 @@ impl<T: FileIoOperations> RequestList<T> {
     /// If it can't be done without waiting, or does not succeed for whatever reason, at once or
     /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
     /// gone in another one.
-    pub(crate) fn submit_nowait(self, file: ARef<File>, position: u64, direction: Direction) {
+    pub(crate) fn submit_nowait(
+        self,
+        submission: &Submission<'_>,
+        file: ARef<File>,
+        position: u64,
+        direction: Direction,
+    ) {
         // SAFETY: The file is open; its mode doesn't change.
         let able = unsafe { (*file.as_ptr()).f_mode } & FMODE_NOWAIT != 0;
         let allowed = direction == Direction::Read || file_size_is_unlimited();
-        match NestedIoScope::enter() {
-            Some(_scope) if able && allowed => {
-                self.start(file, position, direction, Waiting::Forbidden, u32::MAX);
-            }
-            _ => T::file_io_not_now(self),
+        let scope = match submission.is_batch() {
+            true => None,
+            false => NestedIoScope::enter(),
+        };
+        if able && allowed && (submission.is_batch() || scope.is_some()) {
+            self.start(file, position, direction, Waiting::Forbidden, u32::MAX);
+        } else {
+            T::file_io_not_now(self);
         }
     }
 

@@ -13,14 +13,25 @@ use super::{
     Command,
     IdleRequest, //
 };
-use crate::kernel_ext::block::{
-    zoned::ZoneReport,
-    Status, //
+use crate::kernel_ext::{
+    block::{
+        zoned::ZoneReport,
+        Status, //
+    },
+    compat::pin_init::raw_try_init,
+    task::{
+        NestedIoScope,
+        Plug, //
+    },
 };
-use crate::kernel_ext::compat::pin_init::raw_try_init;
 use core::{
+    iter::successors,
     marker::PhantomData,
-    ptr::NonNull, //
+    mem::take,
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
 };
 use kernel::{
     bindings,
@@ -29,10 +40,31 @@ use kernel::{
     types::ForeignOwnable,
     workqueue::Queue, //
 };
+use pin_init::stack_pin_init;
 
 /// The driver's data of a queue, as it is lent to the operations.
 pub(super) type QueueDataRef<'a, T> =
     <<T as Operations>::QueueData as ForeignOwnable>::Borrowed<'a>;
+
+/// How a request gets to [`Operations::queue_rq`].
+pub(crate) struct Submission<'a> {
+    work_queue: &'a Queue,
+    /// The scope of a batch.
+    batch: Option<&'a NestedIoScope>,
+}
+
+impl<'a> Submission<'a> {
+    /// The disk's workqueue.
+    pub(crate) fn work_queue(&self) -> &'a Queue {
+        self.work_queue
+    }
+
+    /// Whether the request is one of several that have come together. One of them that is not taken
+    /// comes again, by itself.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.batch.is_some()
+    }
+}
 
 /// The operations of a block device driver.
 #[vtable]
@@ -47,13 +79,17 @@ pub(crate) trait Operations: Sized + 'static {
     /// Initialises the data of a request.
     fn new_request_data() -> impl PinInit<Self::RequestData>;
 
-    /// Takes a request to carry out. `work_queue` is the disk's.
+    /// Takes a request to carry out.
+    ///
+    /// Requests that a task submits together come one after the other within a [`NestedIoScope`]
+    /// which has a [`Plug`]: what they submit below leaves together as well, at the latest after
+    /// the last of them.
     ///
     /// On success the request must have been started; on failure it must not. May sleep, but must
     /// not wait for I/O: what it would wait for may be queued behind the request.
     fn queue_rq(
         data: QueueDataRef<'_, Self>,
-        work_queue: &Queue,
+        submission: &Submission<'_>,
         request: IdleRequest<Self>,
     ) -> Result<(), Status>;
 
@@ -85,18 +121,79 @@ impl<T: Operations> OperationsVTable<T> {
         bd: *const bindings::blk_mq_queue_data,
     ) -> bindings::blk_status_t {
         // SAFETY: Both pointers are valid by the first safety requirement.
-        let (data, rq) = unsafe { ((*(*hctx).queue).queuedata, (*bd).rq) };
-        // SAFETY: By the second safety requirement. The disk owns the data and keeps it until no
-        // request can be queued any more.
-        let data = unsafe { T::QueueData::borrow(data) };
-        // SAFETY: The request is handed over to us, and its pdu was initialised by `init_request`.
-        let request = unsafe { IdleRequest::from_raw(rq) };
-        // SAFETY: The disk of a queue that gets requests is there, and a disk of `T`.
-        let work_queue = unsafe { Private::<T>::of((*(*rq).q).disk).work_queue() };
-        match T::queue_rq(data, work_queue, request) {
+        let (queue, rq) = unsafe { ((*hctx).queue, (*bd).rq) };
+        // SAFETY: By the safety requirements. The disk of a queue that gets requests is there.
+        match unsafe { Self::take(queue, rq, None) } {
             Ok(()) => Status::OK.into_raw(),
             Err(status) => status.into_raw(),
         }
+    }
+
+    /// Leaves in the list what the driver has not taken: it is given to `queue_rq`.
+    ///
+    /// # Safety
+    ///
+    /// - `list` must be valid, and have requests of one queue in it, which the block layer hands
+    ///   over to the driver.
+    /// - The queue's `queuedata` must have come from `T::QueueData::into_foreign`.
+    unsafe extern "C" fn queue_rqs(list: *mut bindings::rq_list) {
+        // SAFETY: By the first safety requirement.
+        let list = unsafe { &mut *list };
+        // A single one may as well come by itself, without a plug.
+        if list.head == list.tail {
+            return;
+        }
+        // In a task that is in such a scope already nothing is submitted at once.
+        let Some(scope) = NestedIoScope::enter() else {
+            return;
+        };
+        let first = NonNull::new(list.head);
+        // SAFETY: The requests of a list are valid, and the link of the last one is null.
+        let next = |rq: &NonNull<bindings::request>| unsafe {
+            NonNull::new(rq.as_ref().__bindgen_anon_1.rq_next)
+        };
+        let nr_requests = successors(first, next).count();
+        stack_pin_init!(let _plug = Plug::start(&scope, nr_requests));
+        let mut rq = take(list).head;
+        while !rq.is_null() {
+            // SAFETY: `rq` was in the list. The link is read before the driver may use it.
+            let (queue, next) = unsafe { ((*rq).q, (*rq).__bindgen_anon_1.rq_next) };
+            // SAFETY: By the safety requirements.
+            if unsafe { Self::take(queue, rq, Some(&scope)) }.is_err() {
+                // SAFETY: It is the block layer's again, and so is the tail of its list.
+                unsafe {
+                    (*rq).__bindgen_anon_1.rq_next = null_mut();
+                    match list.tail.as_mut() {
+                        Some(tail) => tail.__bindgen_anon_1.rq_next = rq,
+                        None => list.head = rq,
+                    }
+                }
+                list.tail = rq;
+            }
+            rq = next;
+        }
+    }
+
+    /// Gives a request to the driver.
+    ///
+    /// # Safety
+    ///
+    /// - `rq` must be a valid request of `queue`, which the block layer hands over to the driver,
+    ///   with the disk of `T` that the queue belongs to.
+    /// - The queue's `queuedata` must have come from `T::QueueData::into_foreign`.
+    unsafe fn take(
+        queue: *mut bindings::request_queue,
+        rq: *mut bindings::request,
+        batch: Option<&NestedIoScope>,
+    ) -> Result<(), Status> {
+        // SAFETY: By the second safety requirement. The disk owns the data and keeps it until no
+        // request can be queued any more.
+        let data = unsafe { T::QueueData::borrow((*queue).queuedata) };
+        // SAFETY: The request is handed over to us, and its pdu was initialised by `init_request`.
+        let request = unsafe { IdleRequest::from_raw(rq) };
+        // SAFETY: By the first safety requirement.
+        let work_queue = unsafe { Private::<T>::of((*queue).disk).work_queue() };
+        T::queue_rq(data, &Submission { work_queue, batch }, request)
     }
 
     /// The time of a request is over. A file operation can't be called off, so one that is under
@@ -147,6 +244,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     pub(super) const VTABLE: bindings::blk_mq_ops = bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq),
+        queue_rqs: Some(Self::queue_rqs),
         timeout: Some(Self::timeout),
         init_request: Some(Self::init_request),
         exit_request: Some(Self::exit_request),

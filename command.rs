@@ -166,7 +166,8 @@ fn transfer_with_faults(request: Request<Zloop>, direction: Direction) {
                 return file_io_done(request.into(), Err(EIO));
             }
             let number = device.common().geometry().zone_of(sector);
-            if number.is_some_and(|number| device.reads_nothing(number, sector)) {
+            let zone = number.and_then(|number| device.zones().entry(number));
+            if zone.is_some_and(|zone| device.reads_nothing(&zone, sector)) {
                 request.fill_zero_after(0);
                 return request.end(Status::OK);
             }
@@ -260,11 +261,12 @@ pub(crate) fn file_io_not_now(requests: RequestList<Zloop>) {
 pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>) {
     let done = requests.front().and_then(|first| {
         let device = first.queue_data();
-        match (first.command(), device.zone_at(first.sector())?) {
-            (Some(Command::Write | Command::ZoneAppend), Zone::Sequential(zone)) => {
-                Some(zone.write_done(&requests, result, first.work_queue()))
-            }
-            _ => None,
+        let (Command::Write | Command::ZoneAppend) = first.command()? else {
+            return None;
+        };
+        match device.zone_at(first.sector())? {
+            Zone::Sequential(zone) => Some(zone.write_done(&requests, result, first.work_queue())),
+            Zone::Conventional(_) => None,
         }
     });
     match done {

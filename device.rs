@@ -275,11 +275,11 @@ impl Device {
     }
 
     /// Whether nothing is written in a zone from `sector` of the device on. Such a read gets zeros.
-    pub(crate) fn reads_nothing(&self, number: u32, sector: u64) -> bool {
-        let written = match self.zones.entry(number) {
-            Some(Entry::Touched(Zone::Sequential(zone))) => zone.reads_end_at(),
-            Some(Entry::Found(written)) => Some(written),
-            _ => None,
+    pub(crate) fn reads_nothing(&self, zone: &Entry<'_>, sector: u64) -> bool {
+        let written = match zone {
+            Entry::Touched(Zone::Sequential(zone)) => zone.reads_end_at(),
+            Entry::Found(written) => Some(*written),
+            Entry::Touched(Zone::Conventional(_)) | Entry::FoundConventional => None,
         };
         written.is_some_and(|written| written <= self.common.geometry().offset_in_zone(sector))
     }
@@ -492,10 +492,12 @@ impl Operations for Zloop {
             RequestList::from(request.start()).enqueue();
             return Ok(());
         }
-        let Some(number) = device.common.geometry().zone_of(request.sector()) else {
+        let found = device.common.geometry().zone_of(request.sector());
+        let found = found.and_then(|number| Some((number, device.zones.entry(number)?)));
+        let Some((number, entry)) = found else {
             return Err(Status::IOERR);
         };
-        if command == Command::Read && device.reads_nothing(number, request.sector()) {
+        if command == Command::Read && device.reads_nothing(&entry, request.sector()) {
             let request = request.start();
             if armed {
                 RequestList::from(request).enqueue();
@@ -507,8 +509,13 @@ impl Operations for Zloop {
         }
         // What a zone needs is there from its first use on. If there is no memory for it now, the
         // request comes again.
-        let zone = device.zones.touch(number, GFP_NOWAIT);
-        let zone = zone.map_err(|_| Status::RESOURCE)?;
+        let zone = match entry {
+            Entry::Touched(zone) => zone,
+            Entry::Found(_) | Entry::FoundConventional => {
+                let zone = device.zones.touch(number, GFP_NOWAIT);
+                zone.map_err(|_| Status::RESOURCE)?
+            }
+        };
         let request = request.start();
         match (command, zone) {
             (Command::Read, Zone::Sequential(zone)) if zone.is_declared_offline() => {

@@ -39,10 +39,6 @@ use crate::{
     directory::OpenedDirectory,
     geometry::Geometry,
     kernel_ext::{
-        cred::{
-            current_credential,
-            CredentialScope, //
-        },
         fmt::Shown,
         fs::{
             Directory,
@@ -50,8 +46,6 @@ use crate::{
             FileSize,
             OpenFile, //
         },
-        task::several_cpus_are_online,
-        workqueue::Helpers,
     },
     option_record::DeviceOptions,
     options::{
@@ -65,6 +59,7 @@ use crate::{
         Kind,
         ZoneFileName, //
     },
+    zone_file_sizes::ZoneFileSizes,
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -74,13 +69,7 @@ use kernel::{
         BStr,
         CString, //
     },
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    },
+    sync::Arc,
 };
 
 /// The record of what the device is.
@@ -184,7 +173,7 @@ pub(crate) struct DeviceDirectory {
     /// Whether what is recorded is something else, or nothing.
     record: Freshness,
     progress: Progress,
-    sizes: Sizes,
+    sizes: ZoneFileSizes,
 }
 
 /// Whether a record says what the device is.
@@ -192,62 +181,6 @@ pub(crate) struct DeviceDirectory {
 enum Freshness {
     Fresh,
     Outdated,
-}
-
-/// The sizes of zone files in bytes, as far as they were looked up in advance.
-#[derive(Default)]
-struct Sizes(KVVec<Atomic<i64>>);
-
-impl Sizes {
-    /// What was not looked up, or not found.
-    const UNKNOWN: i64 = -1;
-    /// So many files a task looks up in turn, which are near each other on most file systems.
-    const TURN: i32 = 64;
-    /// So many tasks help. A few keep a disk busy; more would be in each other's way.
-    const HELPERS: usize = 7;
-
-    /// Looks up the files of all zones of a device; may sleep.
-    ///
-    /// That takes long for a large device, and nearly all of the time goes to waiting for the disk
-    /// or, once the disk has been read, to work that every CPU can do. So several tasks do it. If
-    /// there is only one CPU they are in each other's way, and nothing is looked up in advance.
-    fn look_up(dir: &Directory, geometry: &Geometry) -> Result<Self> {
-        if !several_cpus_are_online() {
-            return Ok(Self::default());
-        }
-        let nr_zones = geometry.nr_zones();
-        let mut sizes = KVVec::with_capacity(nr_zones as usize, GFP_KERNEL)?;
-        for _ in 0..nr_zones {
-            sizes.push(Atomic::new(Self::UNKNOWN), GFP_KERNEL)?;
-        }
-        let credential = current_credential();
-        let next_turn = Atomic::new(0i32);
-        let look_up = || {
-            let _scope = CredentialScope::enter(&credential);
-            loop {
-                // It can't wrap: it ends near the number of zones, see `Geometry`.
-                let first = next_turn.fetch_add(Self::TURN, Relaxed) as u32;
-                let turn = first..first.saturating_add(Self::TURN as u32).min(nr_zones);
-                if turn.is_empty() {
-                    return;
-                }
-                for zone in turn {
-                    let found = dir.find_file(&ZoneFileName::of(geometry, zone));
-                    let size = found.ok().and_then(|found| i64::try_from(found.size).ok());
-                    if let (Some(size), Some(place)) = (size, sizes.get(zone as usize)) {
-                        place.store(size, Relaxed);
-                    }
-                }
-            }
-        };
-        Helpers::new()?.call(Self::HELPERS, &look_up);
-        Ok(Self(sizes))
-    }
-
-    fn get(&self, zone: u32) -> Option<FileSize> {
-        // A negative one is the unknown one.
-        self.0.get(zone as usize)?.load(Relaxed).try_into().ok()
-    }
 }
 
 /// What is to be done with the zone files.
@@ -315,7 +248,7 @@ impl DeviceDirectory {
             options,
             record,
             progress: Progress::Restoring,
-            sizes: Sizes::default(),
+            sizes: ZoneFileSizes::default(),
         };
         match history {
             History::New => {
@@ -334,7 +267,7 @@ impl DeviceDirectory {
             }
         }
         if all_are_there {
-            this.sizes = Sizes::look_up(this.opened.dir(), this.geometry())?;
+            this.sizes = ZoneFileSizes::look_up(this.opened.dir(), this.geometry())?;
         }
         Ok(this)
     }

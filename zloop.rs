@@ -27,7 +27,7 @@
 //!
 //! `zones.rs` has the zones, most of which nothing was done to, and `common.rs` what they have in
 //! common; `directory.rs` finds or makes the directory of a device that is added, and `backing.rs`
-//! the files in it.
+//! the files in it, whose sizes `zone_file_sizes.rs` looks up.
 //!
 //! What is there to make those above fail: `declare.rs` makes zones read-only or offline, and
 //! `inject.rs` has requests fail, get lost or take longer.
@@ -37,8 +37,8 @@
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
 //! `options.rs` with `option_*.rs`, `geometry.rs` with `size.rs`, `zone_ranges.rs` and
-//! `zone_file_name.rs`, `zone.rs`, `declaration.rs`, `fault.rs`, `power_failure.rs` and
-//! `block_set.rs` are the rules: they know no kernel type and are tested on their own.
+//! `zone_file_name.rs`, `zone.rs`, `declaration.rs`, `fault.rs`, `power_failure.rs`, `block_set.rs`
+//! and `team.rs` are the rules: they know no kernel type and are tested on their own.
 //! `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the others never:
@@ -112,6 +112,8 @@ mod size;
 #[deny(unsafe_code)]
 mod status;
 #[deny(unsafe_code)]
+mod team;
+#[deny(unsafe_code)]
 mod undo;
 #[deny(unsafe_code)]
 mod zeroing;
@@ -121,6 +123,8 @@ mod zone;
 mod zone_file;
 #[deny(unsafe_code)]
 mod zone_file_name;
+#[deny(unsafe_code)]
+mod zone_file_sizes;
 #[deny(unsafe_code)]
 mod zone_ranges;
 #[deny(unsafe_code)]

@@ -33,22 +33,6 @@ pub(crate) fn on_one_cpu<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Whether more than one CPU is online, so that tasks can run at the same time. It may change at
-/// any moment.
-pub(crate) fn several_cpus_are_online() -> bool {
-    #[cfg(CONFIG_SMP)]
-    {
-        // SAFETY: The counter is the kernel's, and always valid. It may change meanwhile, hence a
-        // volatile read.
-        let online = unsafe { (&raw const bindings::__num_online_cpus.counter).read_volatile() };
-        online > 1
-    }
-    #[cfg(not(CONFIG_SMP))]
-    {
-        false
-    }
-}
-
 /// A scope in which the current task does the I/O of a block device.
 ///
 /// No allocation in it, however deep in a file system, starts I/O to free memory: that I/O could

@@ -30,6 +30,8 @@ mod options;
 mod power_failure;
 #[path = "../../size.rs"]
 mod size;
+#[path = "../../team.rs"]
+mod team;
 #[path = "../../zone.rs"]
 mod zone;
 #[path = "../../zone_file_name.rs"]

@@ -10,7 +10,7 @@
 # The suites in the sources, and no others, have run with all their cases.
 test_suites_have_run() {
 	local suite results cases
-	for suite in zloop_block_set zloop_declaration zloop_fault zloop_geometry zloop_option_record zloop_options zloop_power_failure zloop_size zloop_zone \
+	for suite in zloop_block_set zloop_declaration zloop_fault zloop_geometry zloop_option_record zloop_options zloop_power_failure zloop_size zloop_team zloop_zone \
 		zloop_zone_file_name zloop_zone_ranges; do
 		results=/sys/kernel/debug/kunit/$suite/results
 		[[ -r $results ]] || fail "the suite $suite is not there"
@@ -20,5 +20,5 @@ test_suites_have_run() {
 		cases=$(grep -cE '^ +ok [0-9]+ ' "$results")
 		((cases >= 4)) || fail "$suite has $cases cases only"
 	done
-	assert_eq "$(compgen -G '/sys/kernel/debug/kunit/zloop_*' | wc -l)" 11 "suites"
+	assert_eq "$(compgen -G '/sys/kernel/debug/kunit/zloop_*' | wc -l)" 12 "suites"
 }

@@ -156,21 +156,22 @@ impl Drop for NestedIoScope {
 pub(crate) struct Plug<'a> {
     #[pin]
     inner: Opaque<bindings::blk_plug>,
-    /// In it the task has no other plug.
-    _scope: PhantomData<&'a NestedIoScope>,
+    /// The scope has no other plug.
+    _scope: PhantomData<&'a mut NestedIoScope>,
 }
 
 impl<'a> Plug<'a> {
     /// Gives the current task a plug for about `nr_ios` requests, which the block layer allocates
     /// together.
-    pub(crate) fn start(_scope: &'a NestedIoScope, nr_ios: usize) -> impl PinInit<Self> {
+    pub(crate) fn start(_scope: &'a mut NestedIoScope, nr_ios: usize) -> impl PinInit<Self> {
         // `blk_start_plug_nr_ios()`, which is not exported, has this limit: `BLK_MAX_REQUEST_COUNT`.
         const MAX_NR_IOS: usize = 32;
 
         // CAST: The limit is small.
         let nr_ios = nr_ios.min(MAX_NR_IOS) as u16;
         pin_init!(Self {
-            // INVARIANT: In the scope the task has no plug, so that this one becomes its.
+            // INVARIANT: In the scope the task has no plug but one that borrows the scope, so that
+            // this one becomes its.
             inner <- Opaque::ffi_init(move |plug: *mut bindings::blk_plug| {
                 // SAFETY: `plug` is valid for writes and stays where it is until it is dropped.
                 unsafe {

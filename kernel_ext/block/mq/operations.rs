@@ -49,8 +49,8 @@ pub(super) type QueueDataRef<'a, T> =
 /// How a request gets to [`Operations::queue_rq`].
 pub(crate) struct Submission<'a> {
     work_queue: &'a Queue,
-    /// The scope of a batch.
-    batch: Option<&'a NestedIoScope>,
+    /// What is submitted below waits here, if requests have come together.
+    batch: Option<&'a Plug<'a>>,
 }
 
 impl<'a> Submission<'a> {
@@ -144,7 +144,7 @@ impl<T: Operations> OperationsVTable<T> {
             return;
         }
         // In a task that is in such a scope already nothing is submitted at once.
-        let Some(scope) = NestedIoScope::enter() else {
+        let Some(mut scope) = NestedIoScope::enter() else {
             return;
         };
         let first = NonNull::new(list.head);
@@ -153,13 +153,13 @@ impl<T: Operations> OperationsVTable<T> {
             NonNull::new(rq.as_ref().__bindgen_anon_1.rq_next)
         };
         let nr_requests = successors(first, next).count();
-        stack_pin_init!(let _plug = Plug::start(&scope, nr_requests));
+        stack_pin_init!(let plug = Plug::start(&mut scope, nr_requests));
         let mut rq = take(list).head;
         while !rq.is_null() {
             // SAFETY: `rq` was in the list. The link is read before the driver may use it.
             let (queue, next) = unsafe { ((*rq).q, (*rq).__bindgen_anon_1.rq_next) };
             // SAFETY: By the safety requirements.
-            if unsafe { Self::take(queue, rq, Some(&scope)) }.is_err() {
+            if unsafe { Self::take(queue, rq, Some(&plug)) }.is_err() {
                 // SAFETY: It is the block layer's again, and so is the tail of its list.
                 unsafe {
                     (*rq).__bindgen_anon_1.rq_next = null_mut();
@@ -184,7 +184,7 @@ impl<T: Operations> OperationsVTable<T> {
     unsafe fn take(
         queue: *mut bindings::request_queue,
         rq: *mut bindings::request,
-        batch: Option<&NestedIoScope>,
+        batch: Option<&Plug<'_>>,
     ) -> Result<(), Status> {
         // SAFETY: By the second safety requirement. The disk owns the data and keeps it until no
         // request can be queued any more.

@@ -57,6 +57,9 @@ test_reads() {
 	((TOGETHER >= 80)) || fail "too few"
 }
 
+# XFS notes the time of the last change in each tick of the kernel's clock, and waits for that. In
+# the debug kernel there is a tick for every write.
+# kernel: stock
 test_overwrites() {
 	setup
 	trace_issues

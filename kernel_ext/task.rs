@@ -144,7 +144,7 @@ impl Drop for NestedIoScope {
     }
 }
 
-/// A plug: what the current task submits while it has one waits in it, and leaves together when this
+/// A plug: what the current task submits while it has one waits in it. It leaves together when this
 /// is dropped, or when the task sleeps.
 ///
 /// C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
@@ -164,7 +164,7 @@ impl<'a> Plug<'a> {
     /// Gives the current task a plug for about `nr_ios` requests, which the block layer allocates
     /// together.
     pub(crate) fn start(_scope: &'a mut NestedIoScope, nr_ios: usize) -> impl PinInit<Self> {
-        // `blk_start_plug_nr_ios()`, which is not exported, has this limit: `BLK_MAX_REQUEST_COUNT`.
+        // `BLK_MAX_REQUEST_COUNT`, the limit of `blk_start_plug_nr_ios()`, which is not exported.
         const MAX_NR_IOS: usize = 32;
 
         // CAST: The limit is small.

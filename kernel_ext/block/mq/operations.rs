@@ -18,7 +18,6 @@ use crate::kernel_ext::{
         zoned::ZoneReport,
         Status, //
     },
-    compat::pin_init::raw_try_init,
     task::{
         NestedIoScope,
         Plug, //
@@ -33,6 +32,8 @@ use core::{
         NonNull, //
     }, //
 };
+
+use crate::kernel_ext::compat::pin_init::raw_try_init;
 use kernel::{
     bindings,
     error::from_result,

@@ -251,6 +251,20 @@ add_dev() { # [-i ID] [-b BASE_DIR] options
 	[[ -b $DEV ]] || fail "$DEV was added but is not there"
 }
 
+# Add device 0 with its files on XFS on /dev/nullb0, a disk that carries requests out at once. All of it
+# goes away at the end of the test.
+add_dev_on_fast_disk() { # options
+	local base=$SCRATCH/fast
+	modprobe null_blk nr_devices=1 memory_backed=1 gb=1 bs=4096
+	defer "rmmod null_blk"
+	mkfs.xfs -q -f /dev/nullb0
+	mkdir "$base"
+	mount /dev/nullb0 "$base"
+	defer "umount '$base'"
+	add_dev -b "$base" "$1"
+	defer "remove_dev"
+}
+
 # Remove a device, device 0 if no other is named.
 remove_dev() {
 	ctl "remove id=${1:-0}"

@@ -7,15 +7,7 @@
 # A device on a disk that takes requests at once: those that are submitted there are
 # submitted by the task itself.
 setup() {
-	local base=$SCRATCH/fast
-	modprobe null_blk nr_devices=1 memory_backed=1 gb=1 bs=4096
-	defer "rmmod null_blk"
-	mkfs.xfs -q -f /dev/nullb0
-	mkdir "$base"
-	mount /dev/nullb0 "$base"
-	defer "umount '$base'"
-	add_dev -b "$base" capacity_mb=64,zone_size_mb=4,conv_zones=4
-	defer "remove_dev"
+	add_dev_on_fast_disk capacity_mb=64,zone_size_mb=4,conv_zones=4
 	dd if=/dev/urandom of="$DEV" bs=1M count=24 oflag=direct conv=fsync status=none
 }
 

@@ -36,16 +36,9 @@ write_zone() { # block-size count
 # kernel's clock. So the disk is a fast one, for many writes in a tick, and there is more
 # than one attempt, in case that the machine is slow for a while.
 mostly() { # block-size count
-	local base=$SCRATCH/fast i
+	local i
 	watch xfs
-	modprobe null_blk nr_devices=1 memory_backed=1 gb=1 bs=4096
-	defer "rmmod null_blk"
-	mkfs.xfs -q -f /dev/nullb0
-	mkdir "$base"
-	mount /dev/nullb0 "$base"
-	defer "umount '$base'"
-	add_dev -b "$base" capacity_mb=128,zone_size_mb=32,conv_zones=1
-	defer "remove_dev"
+	add_dev_on_fast_disk capacity_mb=128,zone_size_mb=32,conv_zones=1
 	for i in 1 2 3 4 5 6 7 8; do
 		write_zone "$1" "$2"
 		((2 * AT_ONCE < $2)) || return 0

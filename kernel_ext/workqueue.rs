@@ -67,6 +67,12 @@ impl OwnedQueue {
         // INVARIANT: It was allocated just now.
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
+
+    /// Waits until all work that is queued now has been done. Must not be called by that work.
+    pub(crate) fn flush(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+    }
 }
 
 impl Deref for OwnedQueue {
@@ -112,7 +118,8 @@ impl Helpers {
     /// called by a work item.
     pub(crate) fn call(&mut self, nr: usize, job: Job<'_>) {
         for helper in self.0.iter().take(nr) {
-            // SAFETY: All of them are cancelled below, before `job` ends.
+            // SAFETY: Every call before this one has cancelled those that it had queued, and
+            // `&mut self` keeps others away. All of them are cancelled below, before `job` ends.
             unsafe { helper.queue(job) };
         }
         job();

@@ -107,7 +107,7 @@ pub(super) struct Private<T: Operations> {
     /// Whether the disk has been taken away by [`Disk::fail`].
     failed: AtomicFlag,
     _tag_set: Arc<TagSet<T>>,
-    /// The code that gives back the other two is the module's.
+    /// The code that gives back the others is the module's.
     _module: ModuleRef,
 }
 
@@ -301,10 +301,10 @@ impl<T: Operations> Disk<T> {
             return Err((self, err));
         }
         let disk = ManuallyDrop::new(self);
+        disk.delete();
         // SAFETY: As in `drop`, which does not run. The claim is given back in between: whoever
         // waits for it, to mount the disk, finds it gone.
         unsafe {
-            bindings::del_gendisk(disk.0.as_ptr());
             bindings::bd_abort_claiming(disk.part0(), holder);
             bindings::put_disk(disk.0.as_ptr());
         }
@@ -350,6 +350,17 @@ impl<T: Operations> Disk<T> {
         unsafe { bindings::blk_mark_disk_dead(self.0.as_ptr()) };
     }
 
+    /// Takes the disk away. Nothing is under way when this returns: neither a request, nor what
+    /// the workqueue has to do when one has ended.
+    fn delete(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::del_gendisk(self.0.as_ptr()) };
+        // SAFETY: By the type invariant.
+        let private = unsafe { Private::<T>::of(self.0.as_ptr()) };
+        // No request can add to it any more.
+        private.work_queue.flush();
+    }
+
     fn part0(&self) -> *mut bindings::block_device {
         // SAFETY: By the type invariant.
         unsafe { (*self.0.as_ptr()).part0 }
@@ -358,12 +369,10 @@ impl<T: Operations> Disk<T> {
 
 impl<T: Operations> Drop for Disk<T> {
     fn drop(&mut self) {
+        self.delete();
         // SAFETY: By the type invariant. The reference is ours to give back; `free_disk` does the
         // rest.
-        unsafe {
-            bindings::del_gendisk(self.0.as_ptr());
-            bindings::put_disk(self.0.as_ptr());
-        }
+        unsafe { bindings::put_disk(self.0.as_ptr()) };
     }
 }
 

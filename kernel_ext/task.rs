@@ -8,7 +8,14 @@
 use core::{
     marker::PhantomData,
     mem::replace,
-    ptr::null_mut, //
+    ptr::{
+        self,
+        null_mut, //
+    },
+    sync::atomic::{
+        compiler_fence,
+        Ordering::SeqCst, //
+    },
 };
 
 use crate::kernel_ext::compat::sync::new_spinlock_irq;
@@ -55,11 +62,13 @@ impl BlockIoScope {
     /// Enters the scope.
     pub(crate) fn enter() -> Self {
         let task = Task::current_raw();
-        // SAFETY: `task` is the current task, which is alive, and only the task itself changes its
-        // `flags`.
-        let flags = unsafe { &mut (*task).flags };
-        let previous = *flags & Self::FLAGS;
-        *flags |= Self::FLAGS;
+        // SAFETY: `task` is the current task, which is alive, and nobody else changes its `flags`
+        // but the scheduler when it switches the task out: that loses nothing.
+        let previous = unsafe {
+            let flags = (*task).flags;
+            (*task).flags = flags | Self::FLAGS;
+            flags & Self::FLAGS
+        };
         Self {
             previous,
             _not_send: NotThreadSafe,
@@ -77,8 +86,7 @@ impl Drop for BlockIoScope {
     fn drop(&mut self) {
         let task = Task::current_raw();
         // SAFETY: As in `enter`; `self` is not `Send`, so that this is the task that entered.
-        let flags = unsafe { &mut (*task).flags };
-        *flags = (*flags & !Self::FLAGS) | self.previous;
+        unsafe { (*task).flags = ((*task).flags & !Self::FLAGS) | self.previous };
     }
 }
 
@@ -98,24 +106,30 @@ pub(crate) struct NestedIoScope {
 }
 
 impl NestedIoScope {
-    /// Enters the scope, unless the task is in one already: the stack has room for one device
-    /// within another, not for any number of them.
-    pub(crate) fn enter() -> Option<Self> {
-        if BlockIoScope::is_entered() {
+    /// Enters the scope, for a request of `queue`, which is only compared.
+    ///
+    /// Fails if the task is in one already: the stack has room for one device within another, not
+    /// for any number of them. And if its plug has requests of other queues in it, which are out of
+    /// reach in the scope: the I/O below might wait for just what they hold.
+    pub(crate) fn enter(queue: *const bindings::request_queue) -> Option<Self> {
+        let task = Task::current_raw();
+        // SAFETY: `task` is the current task, which is alive, and its plug is its own.
+        if BlockIoScope::is_entered() || unsafe { plug_has_others((*task).plug, queue) } {
             return None;
         }
-        let task = Task::current_raw();
         // SAFETY: `task` is the current task, which is alive, and only the task itself uses its
         // `plug`, `bio_list` and `journal_info`; the first two are valid or null.
         let (plug, bio_list, journal_info) = unsafe {
             // The flag says that the plug has a time stamp which the scheduler must take away, so
             // there has to be a plug while it is set: `blk_plug_invalidate_ts()`.
             if (*task).flags & bindings::PF_BLOCK_TS != 0 {
-                if let Some(plug) = (*task).plug.as_mut() {
-                    plug.cur_ktime = 0;
+                if !(*task).plug.is_null() {
+                    (*(*task).plug).cur_ktime = 0;
                 }
                 (*task).flags &= !bindings::PF_BLOCK_TS;
             }
+            // The task may be switched out between the two.
+            compiler_fence(SeqCst);
             (
                 replace(&mut (*task).plug, null_mut()),
                 replace(&mut (*task).bio_list, null_mut()),
@@ -144,8 +158,37 @@ impl Drop for NestedIoScope {
     }
 }
 
+/// Whether a plug has requests of another queue than `queue`: waiting in it, or allocated for what
+/// is to come.
+///
+/// # Safety
+///
+/// `plug` must be null or the current task's.
+unsafe fn plug_has_others(
+    plug: *const bindings::blk_plug,
+    queue: *const bindings::request_queue,
+) -> bool {
+    if plug.is_null() {
+        return false;
+    }
+    // SAFETY: By the safety requirement.
+    let heads = unsafe { [(*plug).mq_list.head, (*plug).cached_rqs.head] };
+    heads.into_iter().any(|head| {
+        let mut rq = head;
+        // SAFETY: The requests of a plug are valid, and the link of the last one is null.
+        while let Some(request) = unsafe { rq.as_ref() } {
+            if !ptr::eq(request.q, queue) {
+                return true;
+            }
+            // SAFETY: It is in a list, so the link is what the union holds.
+            rq = unsafe { request.__bindgen_anon_1.rq_next };
+        }
+        false
+    })
+}
+
 /// A plug: what the current task submits while it has one waits in it. It leaves together when this
-/// is dropped, or when the task sleeps.
+/// is dropped, when the task sleeps, or when there is much of it.
 ///
 /// C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 ///

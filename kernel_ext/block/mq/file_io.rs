@@ -191,8 +191,9 @@ impl<T: FileIoOperations> RequestList<T> {
         self.start(file, position, direction, Waiting::Allowed, limit);
     }
 
-    /// Like [`Self::submit`], but does not wait, for I/O or for locks. For the task whose request
-    /// it is, in [`Operations::queue_rq`]. Not for FUA writes, which wait for the medium.
+    /// Like [`Self::submit`], but does not wait for I/O that is not under way, nor for locks of the
+    /// file system: at most for a free request of the device below. For the task whose request it
+    /// is, in [`Operations::queue_rq`]. Not for FUA writes, which wait for the medium.
     ///
     /// If it can't be done without waiting, or does not succeed for whatever reason, at once or
     /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
@@ -209,7 +210,9 @@ impl<T: FileIoOperations> RequestList<T> {
         let allowed = direction == Direction::Read || file_size_is_unlimited();
         let scope = match submission.is_batch() {
             true => None,
-            false => NestedIoScope::enter(),
+            false => self
+                .front()
+                .and_then(|first| NestedIoScope::enter(first.queue())),
         };
         if able && allowed && (submission.is_batch() || scope.is_some()) {
             self.start(file, position, direction, Waiting::Forbidden, u32::MAX);

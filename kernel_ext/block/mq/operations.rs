@@ -26,7 +26,6 @@ use crate::kernel_ext::{
 use core::{
     iter::successors,
     marker::PhantomData,
-    mem::take,
     ptr::{
         null_mut,
         NonNull, //
@@ -86,8 +85,9 @@ pub(crate) trait Operations: Sized + 'static {
     /// which has a [`Plug`]: what they submit below leaves together as well, at the latest after
     /// the last of them.
     ///
-    /// On success the request must have been started; on failure it must not. May sleep, but must
-    /// not wait for I/O: what it would wait for may be queued behind the request.
+    /// On success the request must have been started; on failure it must not, not even if it was
+    /// ended at once: it is queued again. May sleep, but must not wait for I/O: what it would wait
+    /// for may be queued behind the request.
     fn queue_rq(
         data: QueueDataRef<'_, Self>,
         submission: &Submission<'_>,
@@ -138,41 +138,49 @@ impl<T: Operations> OperationsVTable<T> {
     ///   over to the driver.
     /// - The queue's `queuedata` must have come from `T::QueueData::into_foreign`.
     unsafe extern "C" fn queue_rqs(list: *mut bindings::rq_list) {
-        // SAFETY: By the first safety requirement.
-        let list = unsafe { &mut *list };
+        // SAFETY: By the first safety requirement. It may be a part of the task's plug, so that
+        // there is no reference to it while others look at that.
+        let bindings::rq_list { head, tail } = unsafe { *list };
         // A single one may as well come by itself, without a plug.
-        if list.head == list.tail {
+        if head == tail {
             return;
         }
-        // In a task that is in such a scope already nothing is submitted at once.
-        let Some(mut scope) = NestedIoScope::enter() else {
+        // SAFETY: The list has a request.
+        let queue = unsafe { (*head).q };
+        // Where nothing may be submitted at once they may as well come one by one.
+        let Some(mut scope) = NestedIoScope::enter(queue) else {
             return;
         };
-        let first = NonNull::new(list.head);
+        let first = NonNull::new(head);
         // SAFETY: The requests of a list are valid, and the link of the last one is null.
         let next = |rq: &NonNull<bindings::request>| unsafe {
             NonNull::new(rq.as_ref().__bindgen_anon_1.rq_next)
         };
         let nr_requests = successors(first, next).count();
         stack_pin_init!(let plug = Plug::start(&mut scope, nr_requests));
-        let mut rq = take(list).head;
+        let mut left = bindings::rq_list::default();
+        let mut rq = head;
         while !rq.is_null() {
-            // SAFETY: `rq` was in the list. The link is read before the driver may use it.
-            let (queue, next) = unsafe { ((*rq).q, (*rq).__bindgen_anon_1.rq_next) };
+            // SAFETY: `rq` is in the list. The link is read before the driver may use it.
+            let next = unsafe { (*rq).__bindgen_anon_1.rq_next };
             // SAFETY: By the safety requirements.
             if unsafe { Self::take(queue, rq, Some(&plug)) }.is_err() {
-                // SAFETY: It is the block layer's again, and so is the tail of its list.
+                // SAFETY: By `queue_rq`'s contract the driver has not started it, so that it is the
+                // block layer's again, as is the one before it that was not taken.
                 unsafe {
                     (*rq).__bindgen_anon_1.rq_next = null_mut();
-                    match list.tail.as_mut() {
+                    match left.tail.as_mut() {
                         Some(tail) => tail.__bindgen_anon_1.rq_next = rq,
-                        None => list.head = rq,
+                        None => left.head = rq,
                     }
                 }
-                list.tail = rq;
+                left.tail = rq;
             }
             rq = next;
         }
+        // SAFETY: By the first safety requirement. Nobody else has looked at the list meanwhile:
+        // what the driver has submitted went to the other plug.
+        unsafe { list.write(left) };
     }
 
     /// Gives a request to the driver.

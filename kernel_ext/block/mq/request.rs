@@ -240,6 +240,12 @@ impl<T: Operations> Request<T> {
         unsafe { T::QueueData::borrow(data) }
     }
 
+    /// The block layer's queue of the disk.
+    pub(super) fn queue(&self) -> *const bindings::request_queue {
+        // SAFETY: By the type invariant the request is valid. It stays in its queue.
+        unsafe { (*self.as_ptr()).q }
+    }
+
     /// The workqueue of the disk.
     pub(crate) fn work_queue(&self) -> &Queue {
         // SAFETY: The disk of a request is valid while the request is; `UnaddedDisk::new` has set

@@ -85,6 +85,31 @@ test_on_zoned_null_blk() {
 	on /dev/stacked mkfs.f2fs -q -f -m
 }
 
+# A task that submits to the device and to the disk below in one batch holds, when the device's
+# requests are to be carried out, all that the disk has for requests. They must not be waited for
+# then: they leave after the device's.
+test_beside_the_disk_below() {
+	local half=$((512 << 11)) part
+	add_null_blk size=1024 zoned=0 hw_queue_depth=4 no_sched=1
+	for part in 0 1; do
+		dmsetup create "half$part" --table "0 $half linear /dev/stacked $((part * half))"
+		defer "dmsetup remove --retry half$part"
+	done
+	mkfs.xfs -q -f /dev/mapper/half0
+	mkdir "$LOWER"
+	mount /dev/mapper/half0 "$LOWER"
+	defer "umount_if '$LOWER'"
+	add_dev -i 1 -b "$LOWER" capacity_mb=64,zone_size_mb=4,conv_zones=8
+	dd if=/dev/zero of="$DEV" bs=1M count=16 oflag=direct conv=fsync status=none
+	local files
+	for files in "$DEV:/dev/mapper/half1" "/dev/mapper/half1:$DEV"; do
+		fio_conv "$files" --file_service_type=roundrobin --size=32M --io_size=4M --rw=randwrite --bs=4k \
+			--iodepth=8 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8
+	done
+	remove_dev 1
+	umount "$LOWER"
+}
+
 # While several files are made durable at once, btrfs on a zoned disk fails fsync and O_DSYNC
 # writes with EAGAIN now and then. A flush or a FUA write does not.
 test_durable_on_zoned_btrfs() {

@@ -18,7 +18,11 @@ use crate::{
         Declaration, //
     },
     device::Device,
-    kernel_ext::{fmt::Shown, fs::FileExt},
+    kernel_ext::{
+        fmt::Shown,
+        fs::FileExt,
+        task::BlockIoScope, //
+    },
     options::recorded_declarations,
     refuse,
     zone::Failure,
@@ -60,6 +64,8 @@ impl Device {
         for number in zones.numbers() {
             self.zones().touch(number, GFP_KERNEL)?;
         }
+        // A write that has failed may wait for the lock: no allocation may wait for it.
+        let _scope = BlockIoScope::enter();
         let _declaring = self.declaring.lock();
         let failure = |number| {
             if zones.numbers().contains(&number) {
@@ -97,6 +103,7 @@ impl Device {
                 "can't read the file conditions: {err:?}"
             );
         })?;
+        let mut next = 0;
         for declaration in recorded_declarations(&text) {
             let declaration = declaration.map_err(|err| {
                 refuse!(
@@ -106,7 +113,19 @@ impl Device {
                 );
                 EINVAL
             })?;
+            // Each zone is there once, so that there is no end of work in a text that somebody has
+            // made up.
+            if declaration.zones.first() < next {
+                refuse!(
+                    self.common().id(),
+                    "the file conditions is damaged: {}: must be behind zone {}",
+                    Shown(declaration),
+                    next - 1
+                );
+                return Err(EINVAL);
+            }
             self.check(&declaration)?;
+            next = declaration.zones.last().saturating_add(1);
             for number in declaration.zones.numbers() {
                 self.zones().touch(number, GFP_KERNEL)?;
             }

@@ -293,7 +293,9 @@ test_damaged_record() {
 	local text
 	for text in "zone_offline zones=" "zone_offline zones=1" "zone_offline zones=16" "zone_off" "zones=3" \
 		"zone_readonly zones=3
-zone_offline"; do
+zone_offline" "zone_readonly zones=5
+zone_readonly zones=3" "zone_offline zones=3-6
+zone_readonly zones=6"; do
 		echo "$text" >"$DIR/conditions"
 		mark_log
 		ctl_fails EINVAL "add id=0,base_dir=$BASE,$GEOMETRY"

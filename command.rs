@@ -5,9 +5,9 @@
 //! What changes a sequential zone is the business of `sequential.rs`. Most of the rest is here:
 //! reads, writes to conventional zones, and flushes.
 //!
-//! Reads and small writes to conventional zones are first tried by the task that queues them: they
-//! mostly need no waiting, and a trip through a workqueue costs more than the rest. What has to
-//! wait, or does not succeed, is done again by a work item, which may sleep and has nobody's
+//! Small reads, and small writes to conventional zones, are first tried by the task that queues
+//! them: they mostly need no waiting, and a trip through a workqueue costs more than the rest. What
+//! has to wait, or does not succeed, is done again by a work item, which may sleep and has nobody's
 //! limits.
 
 use crate::{
@@ -210,6 +210,8 @@ fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option
                 && !file.is_known_to_have(end)
                 && file.size().is_ok_and(|size| size < end)
             {
+                // Whoever waits for the request may rely on nobody having the file.
+                drop(file);
                 return too_short(request, "write");
             }
             RequestList::from(request).submit(file, position, direction, limit);

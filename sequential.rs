@@ -865,6 +865,8 @@ impl SequentialZone {
                 );
             }
             _ => {
+                // Whoever waits for the request may rely on nobody having the file.
+                drop(file);
                 self.set_medium(Medium::Stale);
                 request.end(Status::IOERR);
             }

@@ -7,6 +7,8 @@
 //!   <base_dir>/<id>/seq-000001      a sequential zone; as long as what is written in it
 //!   <base_dir>/<id>/geometry        the options of the last `add`, as `add` takes them
 //!   <base_dir>/<id>/geometry.new    the next ones while they are being written
+//!   <base_dir>/<id>/conditions      which zones are declared to have failed: see declare.rs
+//!   <base_dir>/<id>/conditions.new  the next ones while they are being written
 //!   <base_dir>/<id>/incomplete      there while the files are being made
 //! ```
 //!

@@ -9,8 +9,8 @@
 //!             something is posted          a write is submitted
 //!      Idle ----------------------> Draining ----------------------> Writing
 //!       ^                            |    ^                             |
-//!       |      nothing is left       |    |  it failed, or filled the   |
-//!       +----------------------------+    |  zone: it is looked at      |
+//!       |      nothing is left       |    |  it failed, filled the zone |
+//!       +----------------------------+    |  or is FUA: it is looked at |
 //!       |                                 |  where sleeping is allowed  v
 //!       |                                 +----------------------- Attending
 //!       |                it succeeded                                   ^

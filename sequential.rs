@@ -4,7 +4,8 @@
 //!
 //! Everything that changes a sequential zone goes through its [`Mailbox`], and is done by one
 //! *drainer* at a time. So two commands on a zone always end as if one had come after the other,
-//! and appends keep their order.
+//! and appends keep their order. The drainer is a work item or, if nothing else is to be done in
+//! the zone and there is no need to wait, the task that queues a write.
 //!
 //! The write pointer, in the zone's [`State`], moves when sectors are handed out, before they are
 //! written; so it is never behind what is under way. The state is locked to look things up and to

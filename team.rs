@@ -4,8 +4,8 @@
 //!
 //! Work that waits for a disk is sooner done by several tasks, and so is work for a processor if
 //! there are several. But tasks that need the same lock of a file system are in each other's way:
-//! to look up files of one directory that are in no cache, four tasks take twice as long as one on
-//! XFS. Nobody can tell beforehand, so it is tried.
+//! to look up files of one directory that are in no cache, eight tasks on two processors take twice
+//! as long as one on XFS. Nobody can tell beforehand, so it is tried.
 //!
 //! The work is done in *rounds*. After each of them the time that it took is noted, and the team is
 //! made twice as large as long as that helps. When it doesn't it gets the size that it had before,

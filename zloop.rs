@@ -16,18 +16,23 @@
 //!                 flush                                   |
 //!                     |                                   v
 //!                     |                        mailbox.rs     one at a time
-//!   command.rs     its own work item           sequential.rs  done by a work item of the zone's
-//!   zeroing.rs        |                                   |         zone.rs: is it allowed?
+//!   command.rs     at once, or by its          sequential.rs  at once, or by a work item of
+//!   zeroing.rs     own work item                          |   the zone's
+//!                     |                                   |   zone.rs: is it allowed?
 //!                     +----------------+------------------+
 //!                                      v
 //!   zone_file.rs                   the zone's file
 //! ```
 //!
+//! At once means: by the task that queues the request, which small reads and writes mostly are.
+//!
 //! A reset of all zones, in `reset_all.rs`, gives each its part through its mailbox.
 //!
 //! `zones.rs` has the zones, most of which nothing was done to, and `common.rs` what they have in
-//! common; `directory.rs` finds or makes the directory of a device that is added, and `backing.rs`
-//! the files in it, whose sizes `zone_file_sizes.rs` looks up.
+//! common: `changed.rs` which of them a flush must look at, `ahead.rs` which have space allocated
+//! for what is to come. `directory.rs` finds or makes the directory of a device that is added, and
+//! `backing.rs` the files in it, whose sizes `zone_file_sizes.rs` looks up. `message.rs` is how all
+//! of them speak to the kernel's log.
 //!
 //! What is there to make those above fail: `declare.rs` makes zones read-only or offline, and
 //! `inject.rs` has requests fail, get lost or take longer.
@@ -41,7 +46,7 @@
 //! and `team.rs` are the rules: they know no kernel type and are tested on their own.
 //! `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
-//! Lock order, outermost first. The first two may be held across I/O, the others never:
+//! Lock order, outermost first. The first two may be held across I/O, the other three never:
 //!
 //! 1. the registry of devices (`control.rs`); it is not held while a device is made or removed
 //! 2. the flush lock of a device, and the one for what is declared of its zones
@@ -49,14 +54,17 @@
 //! 4. the open set of a device
 //! 5. a zone's mailbox; taken by completions, so interrupts are off
 //!
-//! A conventional zone's undo log comes after the second, and is held across I/O as well. Nothing
-//! of the others is locked inside it.
+//! A conventional zone's undo log comes after the second, and is held across I/O as well. So is
+//! what says whether files were made since the directory was synced (`zone_file.rs`), with nothing
+//! but the directory inside it. Nothing of the others is locked inside these.
 //!
-//! What guards a zone's file, the directory of the files, the faults, or an entry of the zone table
-//! is locked for a moment with nothing inside it.
+//! What guards a zone's file, the directory of the files, which of them are open, who has space
+//! ahead, the resets of all zones, the faults, or an entry of the zone table is locked for a moment
+//! with nothing inside it.
 
 #[deny(unsafe_code)]
 mod ahead;
+#[deny(unsafe_code)]
 mod backing;
 #[deny(unsafe_code)]
 mod block_set;

@@ -198,7 +198,7 @@ c_zloop() {
 # sources: the files that make our module.
 sources() {
 	(cd "$TREE" && find . -maxdepth 1 \( -name '*.rs' -o -name Kbuild -o -name Kconfig \) -print
-		[[ ! -d kernel_ext ]] || find kernel_ext -type f -print) | sort
+		find kernel_ext -type f -print) | sort
 }
 
 # package_sources: what our package for Debian is made from.

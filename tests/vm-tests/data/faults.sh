@@ -3,7 +3,7 @@
 #
 # Guards the promises that a flush reports what could not be written back, that a
 # write which fails leaves the zone where its file says it is, and that all works
-# again when the fault is gone. Faults of more kinds are for later; these are the
+# again when the fault is gone. Faults of more kinds are in faults/; these are the
 # ones without which a write means nothing.
 
 GEOMETRY=capacity_mb=32,zone_size_mb=2,conv_zones=1

@@ -69,6 +69,7 @@ test_on_loop() {
 add_null_blk() { # name=value...
 	local disk=/sys/kernel/config/nullb/stacked setting
 	modprobe null_blk nr_devices=0
+	defer "rmmod null_blk"
 	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
 	mkdir "$disk"
 	defer "rmdir $disk"

@@ -55,6 +55,9 @@ pub(crate) struct CommandData {
     work: Work<Self>,
     /// For a read of a sequential zone: what is below this, in sectors of the zone, must be there.
     expected: Atomic<u64>,
+    /// For such a read that was repeated: how often the zone had been reset by then, and one more;
+    /// 0 if it was not repeated.
+    repeated: Atomic<u64>,
 }
 
 impl_has_work! {
@@ -66,12 +69,25 @@ impl CommandData {
         pin_init!(Self {
             work <- new_work!("zloop_command"),
             expected: Atomic::new(0),
+            repeated: Atomic::new(0),
         })
     }
 
     /// Notes what a read of a sequential zone must find: all below `sector` of the zone.
-    pub(crate) fn must_find(&self, sector: u64) {
+    fn must_find(&self, sector: u64) {
         self.expected.store(sector, Relaxed);
+        self.repeated.store(0, Relaxed);
+    }
+
+    /// Notes the same of a read that is repeated when the zone has been reset `resets` times.
+    pub(crate) fn must_find_now(&self, sector: u64, resets: u64) {
+        self.expected.store(sector, Relaxed);
+        self.repeated.store(resets.wrapping_add(1), Relaxed);
+    }
+
+    /// Whether a read was repeated when the zone had been reset `resets` times.
+    pub(crate) fn is_repeated(&self, resets: u64) -> bool {
+        self.repeated.load(Relaxed) == resets.wrapping_add(1)
     }
 }
 
@@ -307,7 +323,7 @@ fn conventional_write_done(request: Request<Zloop>, result: Result<u32>) {
 }
 
 /// A read beyond what is written in a sequential zone gets zeros. One that finds less than was
-/// written before it began is repeated when nothing else is under way in the zone.
+/// written before it began is given to the zone, which looks why.
 fn read_done(request: Request<Zloop>, result: Result<u32>) {
     let device = request.queue_data();
     let bytes = match result {

@@ -848,8 +848,22 @@ impl SequentialZone {
 
     /// Repeats a read that has found less than was written, now that nothing is under way.
     ///
-    /// Either the zone was reset in between and there is no more, or the file lacks something.
+    /// Either the zone was reset in between and there is no more, or the file lacks something, or
+    /// it has all and yet gives less: a file system that can't read a part of what it was asked for
+    /// returns what is before it. The last one is found by repeating it. If there was no reset
+    /// since, the end is an error.
     fn read_again(&self, request: Request<Zloop>) {
+        let resets = self.state.lock().resets;
+        if request.data().is_repeated(resets) {
+            report!(
+                self.common,
+                "can't read {} sectors at sector {}: the file of zone {} can be read in part only",
+                request.sectors(),
+                request.sector(),
+                self.number
+            );
+            return request.end(Status::IOERR);
+        }
         let file = match self.file() {
             Ok(file) => file,
             Err(err) => return request.end(err.into()),
@@ -857,7 +871,7 @@ impl SequentialZone {
         match file.size() {
             Ok(size) if size >> SECTOR_SHIFT >= self.written() => {
                 let offset = self.common.geometry().offset_in_zone(request.sector());
-                request.data().must_find(self.written());
+                request.data().must_find_now(self.written(), resets);
                 RequestList::from(request).submit(
                     file,
                     offset << SECTOR_SHIFT,

@@ -208,6 +208,35 @@ $((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
 	PY
 }
 
+# The page cache gives what is before a bad sector, and no error: the error is that of the read
+# that wants more, once.
+test_bad_sector_buffered() {
+	local start
+	setup ext4 buffered_io
+	start=$(filefrag -v -b512 "$DIR/seq-000009" | awk '$1 == "0:" {gsub(/[.:]/, " "); if ($6 >= 4096) print $4}')
+	((start > 0)) || fail "not one extent: $(filefrag -v -b512 "$DIR/seq-000009")"
+	echo 3 >/proc/sys/vm/drop_caches
+	ls -l "$DIR" >/dev/null
+	start=$((start + 1000))
+	table "0 $start linear $LOOP 0
+$start 8 error
+$((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
+	timeout 60 python3 "$ZBC" "$DEV" check $((9 * 4096)) 512 9 || fail "before the bad sector"
+	mark_log
+	for _ in 1 2; do
+		refuse timeout 60 python3 "$ZBC" "$DEV" check $((9 * 4096 + 800)) 512 9 2>"$SCRATCH/error"
+		grep -q 'EIO\|Input/output error' "$SCRATCH/error" || fail "it did not fail: $(cat "$SCRATCH/error")"
+	done
+	expect_log "can't read 512 sectors at sector $((9 * 4096 + 800)).*in part only"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	cond(d, 9, "F"); d.zcheck(9, 1024, 3072, 9); d.zcheck(9, 0, 800, 9)
+	PY
+	whole
+	is_well
+	again buffered_io
+}
+
 # A slow disk is a disk: nothing is lost, out of order, or waited for in vain.
 test_slow() {
 	make_below ext4 320M

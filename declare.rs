@@ -139,7 +139,10 @@ impl Device {
         let geometry = self.common().geometry();
         let is_sequential = |zone: &u32| !geometry.is_conventional(*zone);
         let last = geometry.nr_zones() - 1;
-        let first = (0..=last).find(is_sequential).unwrap_or_default();
+        let first = match geometry.is_conventional(0) {
+            true => geometry.row(0).end,
+            false => 0,
+        };
         let zones = declaration.zones;
         let conventional = zones.numbers().take_while(|&zone| zone <= last);
         if let Some(zone) = conventional

@@ -274,21 +274,26 @@ impl SequentialZone {
     /// Declares the zone failed, or takes that back: then the next one who looks at it finds what
     /// follows from its file.
     pub(crate) fn declare(&self, failure: Option<Failure>) {
-        {
-            let mut state = self.state.lock();
-            let mut set = self.common.open_zones().lock();
-            match failure {
-                Some(failure) => state.zone.declare_failed(&mut set, failure),
-                None if state.zone.declared().is_none() => return,
-                None => state.zone.declare_good(&mut set),
+        let mut state = self.state.lock();
+        match failure {
+            Some(failure) => self.declare_failed(&mut state, failure),
+            None if state.zone.declared().is_none() => {}
+            None => {
+                state
+                    .zone
+                    .declare_good(&mut self.common.open_zones().lock());
+                self.offline.store(false, Release);
+                drop(state);
+                self.set_medium(Medium::Stale);
             }
-            drop(set);
-            self.offline
-                .store(failure == Some(Failure::Offline), Release);
         }
-        if failure.is_none() {
-            self.set_medium(Medium::Stale);
-        }
+    }
+
+    fn declare_failed(&self, state: &mut State, failure: Failure) {
+        state
+            .zone
+            .declare_failed(&mut self.common.open_zones().lock(), failure);
+        self.offline.store(failure == Failure::Offline, Release);
     }
 
     /// Ends a read of a zone that is declared offline.
@@ -409,11 +414,14 @@ impl SequentialZone {
         let Some(failure) = self.common.write_fault().filter(|_| err == EIO) else {
             return;
         };
-        // By now a command may have declared something worse.
-        if self.declared().is_some() {
-            return;
+        {
+            let mut state = self.state.lock();
+            // By now a command may have declared something worse.
+            if state.zone.declared().is_some() {
+                return;
+            }
+            self.declare_failed(&mut state, failure);
         }
-        self.declare(Some(failure));
         if let Err(err) = request.queue_data().record_declared() {
             report!(
                 self.common,

@@ -140,7 +140,8 @@ struct State {
     zone: Zone,
     /// What is below this, in sectors of the zone, is durable.
     flushed: u64,
-    /// What is below this, in sectors of the zone, has space in the file system.
+    /// Up to this, in sectors of the zone, space of the file system was allocated. Some of it may
+    /// be gone again.
     allocated: u64,
     /// Counts the resets, so that a flush can tell whether there was one while it went on.
     resets: u64,
@@ -439,11 +440,10 @@ impl SequentialZone {
             // What was acknowledged isn't there; making the file longer would hide that.
             Ordering::Less => return Err(EIO),
             Ordering::Equal => {}
-            Ordering::Greater => file.truncate(bytes)?,
+            Ordering::Greater => self.cut(&file, bytes)?,
         }
         let wp = WritePointer::new(sector, self.capacity()).ok_or(EIO)?;
         let mut state = self.state.lock();
-        state.allocated = 0;
         state.zone.repair(&mut self.common.open_zones().lock(), wp);
         Ok(())
     }
@@ -658,9 +658,13 @@ impl SequentialZone {
             .end
             .saturating_add(AHEAD_SECTORS)
             .min(self.capacity());
-        match file.preallocate(extent.start << SECTOR_SHIFT, end << SECTOR_SHIFT) {
-            Ok(()) => self.state.lock().allocated = end,
+        let allocation = file.preallocate(extent.start << SECTOR_SHIFT, end << SECTOR_SHIFT);
+        self.state.lock().allocated = end;
+        match allocation {
+            Ok(()) => {}
             Err(err) => {
+                // A part of it may be there.
+                let _ = self.trim();
                 self.common.extends().failed();
                 self.make_space(err, requests);
             }
@@ -682,7 +686,13 @@ impl SequentialZone {
             return Ok(());
         }
         let file = self.file()?;
-        file.truncate(file.size()?)?;
+        self.cut(&file, file.size()?)
+    }
+
+    /// Cuts the zone's file, or leaves it as long as it is; no space is behind its end then. May
+    /// sleep.
+    fn cut(&self, file: &File, bytes: FileSize) -> Result {
+        file.truncate(bytes)?;
         self.state.lock().allocated = 0;
         Ok(())
     }
@@ -793,6 +803,8 @@ impl SequentialZone {
         };
         // Durable when it is complete: see the invariants of the zone model.
         let filled = self.file().and_then(|file| {
+            // What is behind the end of the file would become a part of it.
+            self.trim()?;
             file.truncate(self.capacity() << SECTOR_SHIFT)?;
             file.sync()?;
             self.common.files().sync()
@@ -822,7 +834,7 @@ impl SequentialZone {
             // What a reader finds missing from now on is not an error.
             self.written.store(0, Release);
             let emptied = self.file().and_then(|file| {
-                file.truncate(0)?;
+                self.cut(&file, 0)?;
                 file.sync()
             });
             if let Err(err) = emptied {
@@ -832,7 +844,6 @@ impl SequentialZone {
         }
         let mut state = self.state.lock();
         state.flushed = 0;
-        state.allocated = 0;
         state.resets = state.resets.wrapping_add(1);
         state.zone.emptied(&mut self.common.open_zones().lock());
         self.common.counters().zone_was_reset();
@@ -904,7 +915,6 @@ impl SequentialZone {
         let medium = match found {
             Ok(wp) => {
                 self.written.store(wp.sector(), Release);
-                state.allocated = 0;
                 state.zone.repair(&mut set, wp);
                 Medium::Known
             }

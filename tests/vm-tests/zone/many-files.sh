@@ -82,6 +82,37 @@ test_space_ahead_is_bounded() {
 	((used < 10 << 10)) || fail "after the removal $used KiB are in use"
 }
 
+# What is kept for writes to come is given back when none will: where the zone is finished, and when
+# the device is removed, whatever has happened in it.
+test_reserve_of_zones_that_end() {
+	local options=capacity_mb=800,zone_size_mb=8,conv_zones=0,lazy_files used
+	add_dev "$options"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for nr in range(40): d.zwrite(nr, 0, 8, nr); d.finish(nr)
+	PY
+	used=$(du -sk "$DIR" | cut -f 1)
+	((used < 10 << 10)) || fail "40 zones that were finished use $used KiB"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for nr in range(60, 100):
+	    at = nr * d.zone_size() + 8
+	    control(f"inject id=0,badblocks_write=+{at}-{at + 7}")
+	    d.zwrite(nr, 0, 8, nr)
+	    fails("EIO", d.zwrite, nr, 8, 8)
+	    d.zone(nr)
+	PY
+	remove_dev
+	used=$(du -sk "$DIR" | cut -f 1)
+	((used < 10 << 10)) || fail "after the removal $used KiB are in use"
+	add_dev "$options"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for nr in range(40): cond(d, nr, "F"); d.zcheck(nr, 0, 8, nr)
+	for nr in range(60, 100): cond(d, nr, "C", 8); d.zcheck(nr, 0, 8, nr)
+	PY
+}
+
 # A file system that is full gets back what was allocated ahead.
 test_reserves_are_given_back() {
 	local image=$SCRATCH/image mnt=$SCRATCH/mnt

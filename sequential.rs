@@ -62,6 +62,7 @@ use crate::{
         Mailbox,
         Medium, //
     },
+    options::IoMode,
     power_failure::Loss,
     report,
     reset_all::ResetAll,
@@ -79,7 +80,10 @@ use crate::{
     zone_ranges::Place,
     zones, //
 };
-use core::cmp::Ordering;
+use core::{
+    cmp::Ordering,
+    mem::take, //
+};
 
 use crate::kernel_ext::compat::sync::{
     new_spinlock_irq,
@@ -143,8 +147,22 @@ struct State {
     /// Up to this, in sectors of the zone, space of the file system was allocated. Some of it may
     /// be gone again.
     allocated: u64,
-    /// Counts the resets, so that a flush can tell whether there was one while it went on.
+    /// Counts the resets, so that who does something meanwhile can tell whether there was one.
     resets: u64,
+    /// Whether the last reset is durable.
+    reset: Durability,
+    /// Whether a finish was told that something written before can't be written back, as a file
+    /// system tells once. A flush has yet to be told.
+    unreported: bool,
+}
+
+/// Whether a power failure can undo something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// It can't.
+    Durable,
+    /// It can, until the file is synced.
+    Pending,
 }
 
 /// What the drainer does after a job.
@@ -181,6 +199,8 @@ impl SequentialZone {
             flushed: written,
             allocated: 0,
             resets: 0,
+            reset: Durability::Durable,
+            unreported: false,
         };
         Arc::pin_init(
             pin_init!(Self {
@@ -233,7 +253,9 @@ impl SequentialZone {
         let known = self.known.load(Acquire);
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
-        known && state.zone.condition(&set) == Condition::Empty
+        known
+            && state.reset == Durability::Durable
+            && state.zone.condition(&set) == Condition::Empty
     }
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
@@ -368,7 +390,6 @@ impl SequentialZone {
             Attend::Submit(extent) => return self.submit(requests, extent),
             Attend::Nothing => return requests.end(Status::IOERR),
         };
-        self.common.changed().mark(self.number);
         match result {
             Ok(bytes) if extent.is_covered_by(bytes) => {
                 self.written.store(extent.end, Release);
@@ -381,6 +402,7 @@ impl SequentialZone {
                         state.flushed = extent.end;
                     }
                 }
+                self.common.changed().mark(self.number);
                 requests.end(Status::OK);
             }
             result => self.write_failed(requests, extent, result.err().unwrap_or(EIO)),
@@ -784,31 +806,27 @@ impl SequentialZone {
             }
             file.truncate(extent.end << SECTOR_SHIFT)
         });
-        self.common.changed().mark(self.number);
         if let Err(err) = lengthened {
             self.set_medium(Medium::Stale);
             self.fail_as_asked(request, err);
             return Err(Trouble::Medium(err));
         }
         self.written.store(extent.end, Release);
+        self.common.changed().mark(self.number);
         let mut state = self.state.lock();
         state.zone.written(&mut self.common.open_zones().lock());
         Ok(())
     }
 
+    /// Fills the zone. That is durable when it is complete, also if the zone was full: by writes,
+    /// or by a finish that has filled it and failed to make that durable.
     fn finish(&self) -> Result<(), Trouble> {
         let previous = match self.with_zone(|zone, set| zone.finish(set))? {
-            Finish::Nothing => return Ok(()),
+            Finish::Nothing => return self.sync_full().map_err(Trouble::Medium),
             Finish::Medium(previous) => previous,
         };
-        // Durable when it is complete: see the invariants of the zone model.
-        let filled = self.file().and_then(|file| {
-            // What is behind the end of the file would become a part of it.
-            self.trim()?;
-            file.truncate(self.capacity() << SECTOR_SHIFT)?;
-            file.sync()?;
-            self.common.files().sync()
-        });
+        // What is behind the end of the file would become a part of it.
+        let filled = self.trim().and_then(|()| self.fill_file());
         let mut state = self.state.lock();
         let mut set = self.common.open_zones().lock();
         match filled {
@@ -828,26 +846,73 @@ impl SequentialZone {
         }
     }
 
+    /// Makes a full zone durable if it isn't; may sleep.
+    fn sync_full(&self) -> Result {
+        if self.state.lock().flushed == self.capacity() {
+            // The file is, but its name need not be.
+            return self.common.files().sync();
+        }
+        if self.file()?.size()? < self.capacity() << SECTOR_SHIFT {
+            // Somebody has cut the file. To make it longer would hide that.
+            return Err(EIO);
+        }
+        self.fill_file()?;
+        self.state.lock().flushed = self.capacity();
+        Ok(())
+    }
+
+    /// Makes the zone's file as long as the zone's capacity, and durable; may sleep.
+    ///
+    /// It may be as long already: after a sync that has failed the file system need not think that
+    /// there is anything left to do, unless its length is set again.
+    fn fill_file(&self) -> Result {
+        let file = self.file()?;
+        file.truncate(self.capacity() << SECTOR_SHIFT)?;
+        if let Err(err) = file.sync() {
+            // In the page cache is what was written before.
+            self.state.lock().unreported = self.common.options().io == IoMode::Buffered;
+            self.common.changed().mark(self.number);
+            return Err(err);
+        }
+        self.common.files().sync()
+    }
+
+    /// Empties the zone. That is durable when it is complete, also if the zone was empty: by a
+    /// reset that has emptied it and failed to make that durable.
     fn reset(&self) -> Result<(), Trouble> {
         let reset = self.with_zone(|zone, set| zone.reset(set))?;
-        if reset == Reset::Medium {
-            // What a reader finds missing from now on is not an error.
-            self.written.store(0, Release);
-            let emptied = self.file().and_then(|file| {
-                self.cut(&file, 0)?;
-                file.sync()
-            });
-            if let Err(err) = emptied {
-                self.set_medium(Medium::Stale);
-                return Err(Trouble::Medium(err));
-            }
+        let is_durable = self.state.lock().reset == Durability::Durable;
+        if reset == Reset::Nothing && is_durable {
+            // What can't be given back does no harm.
+            let _ = self.trim();
+        } else if let Err(err) = self.empty_file() {
+            self.set_medium(Medium::Stale);
+            return Err(Trouble::Medium(err));
         }
         let mut state = self.state.lock();
-        state.flushed = 0;
-        state.resets = state.resets.wrapping_add(1);
+        state.reset = Durability::Durable;
+        state.unreported = false;
         state.zone.emptied(&mut self.common.open_zones().lock());
         self.common.counters().zone_was_reset();
         Ok(())
+    }
+
+    /// Empties the zone's file, and makes that durable; may sleep.
+    fn empty_file(&self) -> Result {
+        let file = self.file()?;
+        // What a reader finds missing from now on is not an error.
+        self.written.store(0, Release);
+        let cut = self.cut(&file, 0);
+        {
+            // If that has failed the file may be empty all the same.
+            let mut state = self.state.lock();
+            state.resets = state.resets.wrapping_add(1);
+            state.reset = Durability::Pending;
+            if cut.is_ok() {
+                state.flushed = 0;
+            }
+        }
+        cut.and_then(|()| file.sync())
     }
 
     /// The zone's part of a reset of all zones: those that can't be reset are skipped.
@@ -915,7 +980,10 @@ impl SequentialZone {
         let medium = match found {
             Ok(wp) => {
                 self.written.store(wp.sector(), Release);
+                state.flushed = state.flushed.min(wp.sector());
                 state.zone.repair(&mut set, wp);
+                // What was found need not be durable.
+                self.common.changed().mark(self.number);
                 Medium::Known
             }
             Err(failure) => {
@@ -968,6 +1036,10 @@ impl SequentialZone {
     }
 
     /// Makes durable what was written, and remembers that; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, and once EIO if a finish was told instead.
     pub(crate) fn flush(&self) -> Result {
         let (written, resets) = {
             let state = self.state.lock();
@@ -977,8 +1049,12 @@ impl SequentialZone {
             file.sync()?;
         }
         let mut state = self.state.lock();
+        if take(&mut state.unreported) {
+            return Err(EIO);
+        }
         if state.resets == resets {
             state.flushed = state.flushed.max(written);
+            state.reset = Durability::Durable;
         }
         Ok(())
     }
@@ -992,7 +1068,7 @@ impl SequentialZone {
         let block = FileSize::from(self.common.block_size());
         let flushed = self.state.lock().flushed << SECTOR_SHIFT;
         let size = file.size()?;
-        // There is nothing to lose in a zone that was reset: that was durable at once.
+        // A file that others have cut has nothing to lose.
         let Some(unflushed) = size.checked_sub(flushed) else {
             return Ok(());
         };

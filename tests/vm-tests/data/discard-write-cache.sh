@@ -135,6 +135,20 @@ cond(d, 6, "F", None)
 PY
 }
 
+# Also where writes have left it nothing to fill.
+# C driver fails: defect 11
+test_finish_of_a_full_zone_counts_as_flushed() {
+	cached <<'PY'
+d.zwrite(5, 0, CAP)
+d.finish(5)
+d.zwrite(6, 0, CAP)
+---
+cond(d, 5, "F", None)
+d.zcheck(5, 0, CAP)
+cond(d, 6, "E", 0)
+PY
+}
+
 test_reset_counts_as_flushed() {
 	cached <<'PY'
 d.zwrite(5, 0, 64)

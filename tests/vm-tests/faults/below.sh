@@ -42,6 +42,7 @@ is_well() {
 	# A file may have to be told, once, of what the file system could not write of its own.
 	try: d.finish(10)
 	except OSError: d.finish(10)
+	cond(d, 10, "F")
 	d.reset(10)
 	d.write(1024, 64, 3); d.check(1024, 64, 3)
 	d.flush()
@@ -235,6 +236,44 @@ $((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
 	whole
 	is_well
 	again buffered_io
+}
+
+# A command changes the file of a zone and can't make that durable, however often it is tried.
+sync_fails() { # command zone size of the file then
+	flaky error_writes
+	for _ in 1 2 3; do
+		refuse zbc "$DEV" "$1" $(($2 * 4096)) 2>/dev/null
+		assert_eq "$(stat -c %s "$DIR/seq-00000$2")" "$3" "size of the file of zone $2"
+	done
+	whole
+	# A file system may have to say, once, what it could not write of its own.
+	: 2>/dev/null >"$BASE/other" || : >"$BASE/other"
+	sync
+}
+
+# When the power fails, a finish that could not be made durable is as good as never asked for. Once
+# it, or a reset, is tried again with success it is durable, and what was written before is not.
+test_power_fails_after_a_failed_sync() {
+	setup ext4
+	sync_fails finish 3 2097152
+	sync_fails finish 4 2097152
+	sync_fails reset 6 0
+	sync_fails reset 9 0
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	cond(d, 3, "F"); d.finish(4)
+	for n in 6, 9: d.reset(n)
+	d.zwrite(6, 0, 64, 1); d.zwrite(9, 0, 4096, 1)
+	PY
+	ctl "powerfail id=0"
+	add_dev "$GEOMETRY"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	cond(d, 3, "C", 512); cond(d, 4, "F"); cond(d, 5, "C", 512)
+	for n in 6, 9: cond(d, n, "E", 0)
+	for n in 3, 4, 5: d.zcheck(n, 0, 512, n)
+	d.zwrite(3, 512, 64, 3)
+	PY
 }
 
 # A slow disk is a disk: nothing is lost, out of order, or waited for in vain.

@@ -282,7 +282,8 @@ impl Registry {
         device.common().faults().inject(injection).map_err(|_| {
             refuse!(
                 id,
-                "inject: too many rows of bad sectors: must be fewer than {MAX_ROWS}"
+                "inject: too many rows of bad sectors: must be at most {MAX_ROWS} for reads, and \
+                 for writes"
             );
             ENOSPC
         })

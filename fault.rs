@@ -43,6 +43,11 @@ impl Sectors {
     fn touches(self, other: Self) -> bool {
         self.first <= other.last.saturating_add(1) && other.first <= self.last.saturating_add(1)
     }
+
+    /// Whether something is left on both sides of `other` when that is taken away.
+    fn is_split_by(self, other: Self) -> bool {
+        self.first < other.first && other.last < self.last
+    }
 }
 
 impl fmt::Display for Sectors {
@@ -95,9 +100,22 @@ impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
         self.len = kept;
     }
 
-    /// Whether so many changes find room, whatever they are.
-    fn has_room_for(&self, changes: usize) -> bool {
-        self.rows.len().saturating_sub(self.len) >= changes
+    /// Whether there is room for changes that are made one after the other.
+    ///
+    /// What a later one needs may depend on an earlier one, so that it is taken to need a row.
+    fn has_room_for(&self, changes: [Option<BadBlocks>; 2]) -> bool {
+        let mut changes = changes.into_iter().flatten();
+        let first = changes.next().is_some_and(|change| self.adds_row(change));
+        let needed = changes.count().saturating_add(first.into());
+        self.rows.len().saturating_sub(self.len) >= needed
+    }
+
+    /// Whether there is one more row after a change.
+    fn adds_row(&self, change: BadBlocks) -> bool {
+        match change {
+            BadBlocks::Set(bad) => !self.rows().iter().any(|row| row.touches(bad)),
+            BadBlocks::Clear(good) => self.rows().iter().any(|row| row.is_split_by(good)),
+        }
     }
 
     /// Whether no sector is bad.
@@ -107,8 +125,7 @@ impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
 
     /// Makes sectors bad.
     pub(crate) fn set(&mut self, bad: Sectors) -> Result<(), TooMany> {
-        let joins = |row: &Sectors| row.touches(bad);
-        if self.len == self.rows.len() && !self.rows().iter().any(joins) {
+        if !self.has_room_for([Some(BadBlocks::Set(bad)), None]) {
             return Err(TooMany);
         }
         // INVARIANT: It only grows.
@@ -116,7 +133,7 @@ impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
             .rows()
             .iter()
             .copied()
-            .filter(joins)
+            .filter(|row| row.touches(bad))
             .fold(bad, |a, b| Sectors {
                 first: a.first.min(b.first),
                 last: a.last.max(b.last),
@@ -129,8 +146,7 @@ impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
     pub(crate) fn clear(&mut self, good: Sectors) -> Result<(), TooMany> {
         let before = |row: Sectors| Sectors::new(row.first, good.first.checked_sub(1)?);
         let after = |row: Sectors| Sectors::new(good.last.checked_add(1)?, row.last);
-        let splits = |row: &Sectors| before(*row).is_some() && after(*row).is_some();
-        if self.len == self.rows.len() && self.rows().iter().any(splits) {
+        if !self.has_room_for([Some(BadBlocks::Clear(good)), None]) {
             return Err(TooMany);
         }
         // Of rows that overlap one has something before, at most, and one something after.
@@ -337,9 +353,8 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
     /// If there is no room for more bad sectors. Nothing has changed then.
     pub(crate) fn inject(&mut self, injection: &Injection) -> Result<(), TooMany> {
         let mut asked = *injection;
-        let changes = usize::from(asked.badblocks.is_some());
-        let reads = changes.saturating_add(asked.badblocks_read.is_some().into());
-        let writes = changes.saturating_add(asked.badblocks_write.is_some().into());
+        let reads = [asked.badblocks, asked.badblocks_read];
+        let writes = [asked.badblocks, asked.badblocks_write];
         let has_room = self.reads.has_room_for(reads) && self.writes.has_room_for(writes);
         if asked.clear.is_none() && !has_room {
             return Err(TooMany);
@@ -382,10 +397,13 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
             Some(BadBlocks::Clear(sectors)) => set.clear(sectors),
             None => Ok(()),
         };
-        change(&mut self.reads, asked.badblocks)?;
-        change(&mut self.reads, asked.badblocks_read)?;
-        change(&mut self.writes, asked.badblocks)?;
-        change(&mut self.writes, asked.badblocks_write)
+        for asked in reads {
+            change(&mut self.reads, asked)?;
+        }
+        for asked in writes {
+            change(&mut self.writes, asked)?;
+        }
+        Ok(())
     }
 
     /// Whether there are none.
@@ -442,7 +460,8 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
 
     fn was_hit(&mut self, bad: Sectors) {
         if self.lasting == Lasting::Once {
-            // A whole row, which is not split, always finds room.
+            // A whole row always finds room where it is one. It stays bad in the other set if it is a
+            // part of a row there, and there is no room to split that.
             let _ = self.reads.clear(bad);
             let _ = self.writes.clear(bad);
         }

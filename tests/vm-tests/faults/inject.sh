@@ -422,9 +422,18 @@ test_bad_input() {
 	ctl_refused EINVAL "add id=1,write_fault=broken" write_fault good readonly offline
 	faults <<-'PY'
 	d.open(3); d.write(0, 8)
-	for n in range(511): inject(f"badblocks=+{n * 16}-{n * 16}")
+	for n in range(511): inject(f"badblocks=+{n * 16}-{n * 16 + 2}")
 	fails("ENOSPC", inject, "badblocks=+60000-60000,badblocks_read=+61000-61000,fail_reset=1")
 	d.reset(3); d.pread(60000, 8)
+	inject("badblocks=+60000-60000")
+	fails("EIO", d.pread, 60000, 8)
+	fails("ENOSPC", inject, "badblocks=+61000-61000")
+	# One would be two.
+	fails("ENOSPC", inject, "badblocks=-1-1")
+	# What needs no more of them is done.
+	inject("badblocks=+3-3")
+	inject("badblocks=-32-34"); inject("badblocks=+61000-61000")
+	fails("EIO", d.pread, 61000, 8)
 	PY
 	expect_log "too many"
 }

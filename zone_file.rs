@@ -68,12 +68,21 @@ pub(crate) struct ZoneFiles {
     io: IoMode,
     /// Whether a sequential zone's file may be missing as long as nothing is written.
     creation: FileCreation,
-    /// Whether files were made since the directory was last synced. Locked while it is synced:
-    /// nobody may take for durable what somebody else is about to make so.
+    /// Locked while the directory is synced: nobody may take for durable what somebody else is about
+    /// to make so.
     #[pin]
-    made: Mutex<bool>,
+    made: Mutex<Made>,
     #[pin]
     open: Mutex<OpenFiles>,
+}
+
+/// Which files were made since the directory was last synced.
+#[derive(Default)]
+struct Made {
+    /// Whether there are any.
+    some: bool,
+    /// So many tasks are making one. Others may find it before they have said so.
+    makers: usize,
 }
 
 impl ZoneFiles {
@@ -90,7 +99,7 @@ impl ZoneFiles {
             geometry,
             io,
             creation,
-            made <- new_mutex!(false, "zloop_made"),
+            made <- new_mutex!(Made::default(), "zloop_made"),
             open <- new_mutex!(OpenFiles::default(), "zloop_open_files"),
         })
     }
@@ -112,9 +121,11 @@ impl ZoneFiles {
         let flags = zone_file_flags(self.io);
         match directory.open_file(&name, flags) {
             Err(err) if err == ENOENT && self.creation == FileCreation::AtFirstUse => {
-                let file = directory.create_file(&name, flags, MODE)?;
-                *self.made.lock() = true;
-                Ok(file)
+                match self.making(|| directory.create_file(&name, flags, MODE)) {
+                    // Another task needs it, too, and was faster.
+                    Err(err) if err == EEXIST => directory.open_file(&name, flags),
+                    result => result,
+                }
             }
             // No regular file has that name. The request is as valid as any.
             Err(err) if err == EINVAL => Err(EIO),
@@ -129,12 +140,26 @@ impl ZoneFiles {
             .create_unnamed(zone_file_flags(self.io), MODE)
     }
 
+    /// Makes a file by `create`, which may take as long as the file system is frozen.
+    fn making<R>(&self, create: impl FnOnce() -> R) -> R {
+        {
+            let mut made = self.made.lock();
+            made.makers = made.makers.saturating_add(1);
+        }
+        let result = create();
+        let mut made = self.made.lock();
+        made.makers = made.makers.saturating_sub(1);
+        // Even if it has failed, the name may be there.
+        made.some = true;
+        result
+    }
+
     /// Makes durable which files there are; may sleep.
     pub(crate) fn sync(&self) -> Result {
         let mut made = self.made.lock();
-        if *made {
+        if made.some || made.makers > 0 {
             self.directory()?.sync()?;
-            *made = false;
+            made.some = made.makers > 0;
         }
         Ok(())
     }

@@ -125,6 +125,11 @@ test_frozen_work_xfs() {
 	frozen_work xfs
 }
 
+# A file that has to be made waits, and holds up nobody who needs none.
+test_frozen_work_lazy() {
+	frozen_work ext4 lazy_files
+}
+
 test_frozen_work_buffered() {
 	frozen_work ext4 buffered_io
 }

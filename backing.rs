@@ -458,8 +458,12 @@ impl DeviceDirectory {
 
     /// Removes what an `add` that was cut off has left.
     fn clear(&self) -> Result {
-        // A mark that was not written to the end means that nothing was made after it.
-        if let Ok(Some(left)) = read_record(&self.opened, INCOMPLETE) {
+        let left = match read_record(&self.opened, INCOMPLETE) {
+            // A mark that was not written to the end means that nothing was made after it.
+            Err(err) if err == EINVAL => None,
+            result => result?,
+        };
+        if let Some(left) = left {
             self.unlink_zones(&left, left.geometry.nr_zones())?;
             self.unlink_records()?;
             // Without the mark the rest would look like a device.

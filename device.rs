@@ -45,6 +45,7 @@ use crate::{
         },
         task::BlockIoScope,
         workqueue::{
+            Deputy,
             Helpers,
             OwnedQueue, //
         },
@@ -126,6 +127,9 @@ pub(crate) struct Device {
     /// Held during a flush. The next one must not end before it: it relies on its work.
     #[pin]
     flushing: Mutex<Helpers>,
+    /// Closes the device.
+    #[pin]
+    closer: Mutex<Deputy>,
     /// Held while zones are declared failed or good and that is recorded.
     #[pin]
     pub(crate) declaring: Mutex<()>,
@@ -194,12 +198,14 @@ impl Device {
             directory.zone(number, alignment.block_size)
         })?;
         let helpers = Helpers::new()?;
+        let closer = Deputy::new()?;
         let device = Arc::pin_init(
             pin_init!(Self {
                 common,
                 zones <- zones,
                 has_holes,
                 flushing <- new_mutex!(helpers, "zloop_flushing"),
+                closer <- new_mutex!(closer, "zloop_closer"),
                 declaring <- new_mutex!((), "zloop_declaring"),
             }),
             GFP_KERNEL,
@@ -327,10 +333,23 @@ impl Device {
     /// The device that is made of these files next takes them for durable, and a flush of it syncs
     /// only what it has changed itself.
     ///
+    /// It is not the current task that does so. That may have been killed, and can't write to a page
+    /// cache then, nor wait for everything.
+    ///
     /// # Errors
     ///
     /// That of [`Self::lose`]; each failure has its message.
     pub(crate) fn close(&self, ending: Ending) -> Result {
+        let errno = Atomic::new(0);
+        self.closer.lock().call(&|| {
+            if let Err(err) = self.close_now(ending) {
+                errno.store(err.to_errno(), Relaxed);
+            }
+        });
+        to_result(errno.load(Relaxed))
+    }
+
+    fn close_now(&self, ending: Ending) -> Result {
         let lost = match (ending, self.common.options().write_cache) {
             (Ending::PowerFailed(loss), _) => self.lose(loss),
             (Ending::Removed, WriteCache::DiscardUnflushed) => self.lose(Loss::All),

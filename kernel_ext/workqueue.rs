@@ -17,6 +17,7 @@ use kernel::{
     prelude::*,
     static_lock_class,
     str::CString,
+    sync::LockClassKey,
     types::Opaque,
     workqueue::Queue, //
 };
@@ -107,7 +108,9 @@ pub(crate) struct Helpers(Pin<KBox<[Helper; NR_HELPERS]>>);
 impl Helpers {
     /// Allocates them; may sleep.
     pub(crate) fn new() -> Result<Self> {
-        let helpers = pin_init::pin_init_array_from_fn(|_| Helper::new());
+        let helpers = pin_init::pin_init_array_from_fn(|_| {
+            Helper::new(c"zloop_helper", static_lock_class!())
+        });
         Ok(Self(KBox::pin_init(helpers, GFP_KERNEL)?))
     }
 
@@ -129,7 +132,32 @@ impl Helpers {
     }
 }
 
-/// One of them.
+/// A work item that does something in the place of the task that calls it.
+///
+/// That is for what must not be cut short: no signal reaches a work item.
+pub(crate) struct Deputy(Pin<KBox<Helper>>);
+
+impl Deputy {
+    /// Allocates it; may sleep.
+    pub(crate) fn new() -> Result<Self> {
+        let helper = Helper::new(c"zloop_deputy", static_lock_class!());
+        Ok(Self(KBox::pin_init(helper, GFP_KERNEL)?))
+    }
+
+    /// Has the work item call `job`, and returns when it has returned; may sleep.
+    ///
+    /// It takes memory if the kernel has no task for it, so this must not be called by what frees
+    /// memory.
+    pub(crate) fn call(&mut self, job: Job<'_>) {
+        // SAFETY: Every call before this one has cancelled it, and `&mut self` keeps others away. It
+        // is waited for and cancelled before `job` ends.
+        unsafe { self.0.queue(job) };
+        self.0.wait();
+        self.0.cancel();
+    }
+}
+
+/// A work item that calls what it is given.
 #[pin_data]
 struct Helper {
     #[pin]
@@ -144,17 +172,18 @@ unsafe impl Send for Helper {}
 unsafe impl Sync for Helper {}
 
 impl Helper {
-    fn new() -> impl PinInit<Self> {
+    /// One with a name and a class of its own, for lockdep.
+    fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: The place is valid for an initialisation; the name and the key are static.
             // The item is not on a stack.
-            work <- Opaque::ffi_init(|work| unsafe {
+            work <- Opaque::ffi_init(move |work| unsafe {
                 bindings::init_work_with_key(
                     work,
                     Some(Self::run),
                     false,
-                    c"zloop_helper".as_char_ptr(),
-                    static_lock_class!().as_ptr(),
+                    name.as_char_ptr(),
+                    key.as_ptr(),
                 )
             }),
             job: Cell::new(None),
@@ -179,6 +208,12 @@ impl Helper {
                 self.work.get(),
             )
         };
+    }
+
+    /// Waits until the item, which was queued, has run.
+    fn wait(&self) {
+        // SAFETY: The item is initialised. Not called by the item itself.
+        unsafe { bindings::flush_work(self.work.get()) };
     }
 
     /// Waits until the item doesn't run any more; if it hasn't begun it won't.

@@ -10,6 +10,8 @@
 OPTIONS=capacity_mb=32,zone_size_mb=4,conv_zones=2,volatile_cache
 MNT=$SCRATCH/mnt
 
+source "$TESTS/vm-tests/below.bash"
+
 # The sectors of the device that have each version, for blocks of 4 KiB.
 VERSIONS='
 def versions(d, sectors):
@@ -77,6 +79,32 @@ test_back_to_flushed_btrfs() {
 # scratch: tmpfs
 test_back_to_flushed_tmpfs() {
 	back_to_flushed buffered_io
+}
+
+# Who asks for it may be killed meanwhile: all comes back.
+test_killed() {
+	local pid
+	make_below ext4 320M
+	add_dev "$OPTIONS,buffered_io"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for seed in 1, 2:
+	    for at in range(0, 16384, 1024): d.write(at, 1024, seed)
+	    d.flush() if seed == 1 else None
+	PY
+	slow 500
+	dd of=$CONTROL status=none <<<"powerfail id=0" &
+	pid=$!
+	until [[ ! -e /sys/block/zloop0 ]]; do sleep 0.05; done
+	kill -KILL $pid || fail "it was over too soon"
+	refuse wait $pid
+	whole
+	add_dev "$OPTIONS,buffered_io"
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for at in range(0, 16384, 1024): d.check(at, 1024, 1)
+	PY
+	remove_dev
 }
 
 # The versions after the same work and a failure.

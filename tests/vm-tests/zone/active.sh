@@ -250,8 +250,9 @@ test_parallel_writers() {
 	eq(errors, [], "writers")
 	assert refusals, "nobody was refused"
 	with open("/sys/kernel/debug/zloop/zloop0/counters") as f:
-	    counted = next(line.split()[1] for line in f if line.startswith("write_errors "))
-	eq(int(counted), len(refusals), "writes that the driver has refused")
+	    counted = {name: int(value) for name, value in map(str.split, f)}
+	eq(counted["write_errors"], len(refusals), "writes that the driver has refused")
+	eq((counted["open_zones_most"], counted["active_zones_most"]), (2, 4), "zones that were open and active at most")
 	assert most >= 2, most
 	eq(conds(*range(2, 12)), " ".join(["E"] * 10), "after the writers")
 	for n in range(2, 6): d.zwrite(n, 0, 8)

@@ -852,10 +852,6 @@ impl SequentialZone {
             // The file is, but its name need not be.
             return self.common.files().sync();
         }
-        if self.file()?.size()? < self.capacity() << SECTOR_SHIFT {
-            // Somebody has cut the file. To make it longer would hide that.
-            return Err(EIO);
-        }
         self.fill_file()?;
         self.state.lock().flushed = self.capacity();
         Ok(())
@@ -867,6 +863,10 @@ impl SequentialZone {
     /// there is anything left to do, unless its length is set again.
     fn fill_file(&self) -> Result {
         let file = self.file()?;
+        if file.size()? < self.written() << SECTOR_SHIFT {
+            // Somebody has cut the file. To make it longer would hide that.
+            return Err(EIO);
+        }
         file.truncate(self.capacity() << SECTOR_SHIFT)?;
         if let Err(err) = file.sync() {
             // In the page cache is what was written before.

@@ -31,7 +31,7 @@ others() {
 }
 
 # A sequential file is cut, to nothing and in the middle: what is missing can't be
-# read, and a write behind it does not make zeros of it. A reset makes it a zone
+# read, and neither a write behind it nor a finish makes zeros of it. A reset makes it a zone
 # like others, and a file that is put back is one.
 cut_short() { # options
 	setup "$1"
@@ -40,8 +40,11 @@ cut_short() { # options
 	truncate -s 128K "$DIR/seq-000004"
 	truncate -s 128K "$DIR/seq-000005"
 	truncate -s 128K "$DIR/seq-000006"
+	truncate -s 128K "$DIR/seq-000007"
 	py "$DEV" <<-'PY'
 	d = Dev(args[0])
+	fails("EIO", d.finish, 7)
+	cond(d, 7, "RO", None)
 	for n in 3, 4:
 	    fails("EIO", d.zwrite, n, 512, 64)
 	    cond(d, n, "RO", None)

@@ -17,7 +17,10 @@ use crate::{
     power_failure::Loss,
     sequential::SequentialZone,
     undo::UndoLog,
-    zone::WritePointer,
+    zone::{
+        Slot,
+        WritePointer, //
+    },
     zone_file::ZoneFile,
     zone_ranges::Place, //
 };
@@ -168,6 +171,9 @@ pub(crate) struct SequentialEntry {
     /// How many sectors were written when the device was added.
     found: u64,
 }
+
+// All that is ours of a zone that nobody has touched, but for a bit. There may be millions.
+static_assert!(size_of::<SequentialEntry>() + size_of::<Slot>() <= 36);
 
 impl SequentialEntry {
     /// The zone, if something was done to it.

@@ -333,8 +333,8 @@ impl Device {
     /// The device that is made of these files next takes them for durable, and a flush of it syncs
     /// only what it has changed itself.
     ///
-    /// It is not the current task that does so. That may have been killed, and can't write to a page
-    /// cache then, nor wait for everything.
+    /// It is not the current task that does so. That may have been killed, and can't write to a
+    /// page cache then, nor wait for everything.
     ///
     /// # Errors
     ///

@@ -460,8 +460,8 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
 
     fn was_hit(&mut self, bad: Sectors) {
         if self.lasting == Lasting::Once {
-            // A whole row always finds room where it is one. It stays bad in the other set if it is a
-            // part of a row there, and there is no room to split that.
+            // A whole row always finds room where it is one. It stays bad in the other set if it is
+            // a part of a row there, and there is no room to split that.
             let _ = self.reads.clear(bad);
             let _ = self.writes.clear(bad);
         }

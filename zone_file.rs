@@ -68,8 +68,8 @@ pub(crate) struct ZoneFiles {
     io: IoMode,
     /// Whether a sequential zone's file may be missing as long as nothing is written.
     creation: FileCreation,
-    /// Locked while the directory is synced: nobody may take for durable what somebody else is about
-    /// to make so.
+    /// Locked while the directory is synced: nobody may take for durable what somebody else is
+    /// about to make so.
     #[pin]
     made: Mutex<Made>,
     #[pin]

@@ -149,8 +149,8 @@ impl Deputy {
     /// It takes memory if the kernel has no task for it, so this must not be called by what frees
     /// memory.
     pub(crate) fn call(&mut self, job: Job<'_>) {
-        // SAFETY: Every call before this one has cancelled it, and `&mut self` keeps others away. It
-        // is waited for and cancelled before `job` ends.
+        // SAFETY: Every call before this one has cancelled it, and `&mut self` keeps others away.
+        // It is waited for and cancelled before `job` ends.
         unsafe { self.0.queue(job) };
         self.0.wait();
         self.0.cancel();

@@ -18,9 +18,14 @@ use kernel::{
     static_lock_class,
     str::CString,
     sync::LockClassKey,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
     types::Opaque,
     workqueue::Queue, //
 };
+use pin_init::stack_pin_init;
 
 /// A workqueue that is destroyed when this is dropped, after all of its work has been done.
 ///
@@ -149,11 +154,61 @@ impl Deputy {
     /// It takes memory if the kernel has no task for it, so this must not be called by what frees
     /// memory.
     pub(crate) fn call(&mut self, job: Job<'_>) {
+        stack_pin_init!(let done = Done::new());
+        let done = done.into_ref();
+        let job = || {
+            job();
+            done.complete();
+        };
         // SAFETY: Every call before this one has cancelled it, and `&mut self` keeps others away.
-        // It is waited for and cancelled before `job` ends.
-        unsafe { self.0.queue(job) };
-        self.0.wait();
+        // When all is done it is cancelled, which waits for its end, before `job` ends.
+        unsafe { self.0.queue(&job) };
+        done.wait();
         self.0.cancel();
+    }
+}
+
+/// Whether something has been done, for who waits for it: a completion.
+///
+/// C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
+#[pin_data]
+struct Done {
+    #[pin]
+    completion: Opaque<bindings::completion>,
+}
+
+// SAFETY: A completion may be completed and waited for by any task.
+unsafe impl Sync for Done {}
+
+impl Done {
+    /// After so many milliseconds a wait begins anew.
+    const TURN: Msecs = 10_000;
+
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: The place is valid for an initialisation.
+            completion <- Opaque::ffi_init(|completion| unsafe {
+                bindings::init_completion(completion)
+            }),
+        })
+    }
+
+    fn complete(&self) {
+        // SAFETY: It is initialised and pinned.
+        unsafe { bindings::complete_all(self.completion.get()) };
+    }
+
+    /// Waits, however long that takes; may sleep. A single wait of minutes would be reported as one
+    /// that never ends (`khungtaskd`).
+    fn wait(&self) {
+        // SAFETY: It is initialised and pinned.
+        while unsafe {
+            bindings::wait_for_completion_timeout(
+                self.completion.get(),
+                msecs_to_jiffies(Self::TURN),
+            )
+        } == 0
+        {}
     }
 }
 
@@ -208,12 +263,6 @@ impl Helper {
                 self.work.get(),
             )
         };
-    }
-
-    /// Waits until the item, which was queued, has run.
-    fn wait(&self) {
-        // SAFETY: The item is initialised. Not called by the item itself.
-        unsafe { bindings::flush_work(self.work.get()) };
     }
 
     /// Waits until the item doesn't run any more; if it hasn't begun it won't.

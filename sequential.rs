@@ -82,7 +82,10 @@ use crate::{
 };
 use core::{
     cmp::Ordering,
-    mem::take, //
+    mem::{
+        replace,
+        take, //
+    },
 };
 
 use crate::kernel_ext::compat::sync::{
@@ -149,20 +152,21 @@ struct State {
     allocated: u64,
     /// Counts the resets, so that who does something meanwhile can tell whether there was one.
     resets: u64,
-    /// Whether the last reset is durable.
-    reset: Durability,
-    /// Whether a finish was told that something written before can't be written back, as a file
-    /// system tells once. A flush has yet to be told.
+    /// Whether the length of the file may get lost.
+    length: Length,
+    /// Whether a finish was told that something can't be made durable, as a file system tells once.
+    /// A flush of what was written before has yet to be told.
     unreported: bool,
 }
 
-/// Whether a power failure can undo something.
+/// Whether a sync makes the length of a zone's file durable.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Durability {
-    /// It can't.
-    Durable,
-    /// It can, until the file is synced.
-    Pending,
+enum Length {
+    /// It does, or has done so.
+    Certain,
+    /// A sync has failed. After that a file system need not think that there is anything left to
+    /// do, until the length is set again.
+    Uncertain,
 }
 
 /// What the drainer does after a job.
@@ -199,7 +203,7 @@ impl SequentialZone {
             flushed: written,
             allocated: 0,
             resets: 0,
-            reset: Durability::Durable,
+            length: Length::Certain,
             unreported: false,
         };
         Arc::pin_init(
@@ -253,9 +257,7 @@ impl SequentialZone {
         let known = self.known.load(Acquire);
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
-        known
-            && state.reset == Durability::Durable
-            && state.zone.condition(&set) == Condition::Empty
+        known && state.length == Length::Certain && state.zone.condition(&set) == Condition::Empty
     }
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
@@ -822,7 +824,12 @@ impl SequentialZone {
     /// or by a finish that has filled it and failed to make that durable.
     fn finish(&self) -> Result<(), Trouble> {
         let previous = match self.with_zone(|zone, set| zone.finish(set))? {
-            Finish::Nothing => return self.sync_full().map_err(Trouble::Medium),
+            Finish::Nothing => {
+                return self.sync_full().map_err(|err| {
+                    self.set_medium(Medium::Stale);
+                    Trouble::Medium(err)
+                });
+            }
             Finish::Medium(previous) => previous,
         };
         // What is behind the end of the file would become a part of it.
@@ -848,7 +855,11 @@ impl SequentialZone {
 
     /// Makes a full zone durable if it isn't; may sleep.
     fn sync_full(&self) -> Result {
-        if self.state.lock().flushed == self.capacity() {
+        let is_durable = {
+            let state = self.state.lock();
+            state.flushed == self.capacity() && state.length == Length::Certain
+        };
+        if is_durable {
             // The file is, but its name need not be.
             return self.common.files().sync();
         }
@@ -858,22 +869,29 @@ impl SequentialZone {
     }
 
     /// Makes the zone's file as long as the zone's capacity, and durable; may sleep.
-    ///
-    /// It may be as long already: after a sync that has failed the file system need not think that
-    /// there is anything left to do, unless its length is set again.
     fn fill_file(&self) -> Result {
         let file = self.file()?;
-        if file.size()? < self.written() << SECTOR_SHIFT {
+        let (size, full) = (file.size()?, self.capacity() << SECTOR_SHIFT);
+        if size < self.written() << SECTOR_SHIFT {
             // Somebody has cut the file. To make it longer would hide that.
             return Err(EIO);
         }
-        file.truncate(self.capacity() << SECTOR_SHIFT)?;
-        if let Err(err) = file.sync() {
-            // In the page cache is what was written before.
-            self.state.lock().unreported = self.common.options().io == IoMode::Buffered;
-            self.common.changed().mark(self.number);
-            return Err(err);
+        let length = replace(&mut self.state.lock().length, Length::Uncertain);
+        if size != full || length == Length::Uncertain {
+            file.truncate(full)?;
         }
+        let synced = file.sync();
+        {
+            let mut state = self.state.lock();
+            if synced.is_ok() {
+                state.length = Length::Certain;
+                // What is not in the page cache is durable with the length.
+                state.unreported &= self.common.options().io == IoMode::Buffered;
+            } else {
+                state.unreported |= state.flushed < self.written();
+            }
+        }
+        synced?;
         self.common.files().sync()
     }
 
@@ -881,7 +899,7 @@ impl SequentialZone {
     /// reset that has emptied it and failed to make that durable.
     fn reset(&self) -> Result<(), Trouble> {
         let reset = self.with_zone(|zone, set| zone.reset(set))?;
-        let is_durable = self.state.lock().reset == Durability::Durable;
+        let is_durable = self.state.lock().length == Length::Certain;
         if reset == Reset::Nothing && is_durable {
             // What can't be given back does no harm.
             let _ = self.trim();
@@ -890,7 +908,7 @@ impl SequentialZone {
             return Err(Trouble::Medium(err));
         }
         let mut state = self.state.lock();
-        state.reset = Durability::Durable;
+        state.length = Length::Certain;
         state.unreported = false;
         state.zone.emptied(&mut self.common.open_zones().lock());
         self.common.counters().zone_was_reset();
@@ -907,7 +925,7 @@ impl SequentialZone {
             // If that has failed the file may be empty all the same.
             let mut state = self.state.lock();
             state.resets = state.resets.wrapping_add(1);
-            state.reset = Durability::Pending;
+            state.length = Length::Uncertain;
             if cut.is_ok() {
                 state.flushed = 0;
             }
@@ -1045,16 +1063,21 @@ impl SequentialZone {
             let state = self.state.lock();
             (self.written(), state.resets)
         };
-        if let Some(file) = self.used_file()? {
-            file.sync()?;
-        }
+        let synced = match self.used_file()? {
+            Some(file) => file.sync(),
+            None => Ok(()),
+        };
         let mut state = self.state.lock();
-        if take(&mut state.unreported) {
+        if synced.is_err() {
+            state.length = Length::Uncertain;
+        }
+        let unreported = take(&mut state.unreported);
+        synced?;
+        if unreported {
             return Err(EIO);
         }
         if state.resets == resets {
             state.flushed = state.flushed.max(written);
-            state.reset = Durability::Durable;
         }
         Ok(())
     }

@@ -276,6 +276,41 @@ test_power_fails_after_a_failed_sync() {
 	PY
 }
 
+# What a file system takes for done, after a sync that has failed, need not be on the disk. A finish
+# that is tried again is.
+test_finish_after_a_failed_sync_is_on_the_disk() {
+	setup ext4
+	flaky error_writes
+	refuse zbc "$DEV" finish $((3 * 4096)) 2>/dev/null
+	whole
+	zbc "$DEV" flush 2>/dev/null || zbc "$DEV" flush
+	zbc "$DEV" finish $((3 * 4096))
+	zbc "$DEV" flush
+	remove_dev
+	umount "$BASE"
+	mount_below
+	assert_eq "$(stat -c %s "$DIR/seq-000003")" 2097152 "size of the zone's file"
+	add_dev "$GEOMETRY"
+	zbc "$DEV" check $((3 * 4096)) 512 3
+}
+
+# What can't be written back from the page cache is told to a flush, also if a finish was told first.
+test_flush_is_told_after_a_finish() {
+	setup ext4 buffered_io
+	zbc "$DEV" write $((3 * 4096 + 512)) 64 3
+	flaky error_writes
+	refuse zbc "$DEV" finish $((3 * 4096)) 2>/dev/null
+	whole
+	refuse zbc "$DEV" flush 2>/dev/null
+	zbc "$DEV" flush
+	# Where nothing was written since the last flush there is nothing to tell.
+	flaky error_writes
+	refuse zbc "$DEV" finish $((10 * 4096)) 2>/dev/null
+	whole
+	: 2>/dev/null >"$BASE/other" || : >"$BASE/other"
+	zbc "$DEV" flush
+}
+
 # A slow disk is a disk: nothing is lost, out of order, or waited for in vain.
 test_slow() {
 	make_below ext4 320M

@@ -156,22 +156,28 @@ test_reads_fail_buffered() {
 	reads_fail buffered_io
 }
 
+# Eight sectors of a zone's file fail, from the 1000th one on. The file must be one extent.
+bad_sectors() { # zone
+	local file start
+	file=$DIR/seq-00000$1
+	start=$(filefrag -v -b512 "$file" | awk '$1 == "0:" {gsub(/[.:]/, " "); if ($6 >= 4096) print $4}')
+	((start > 0)) || fail "not one extent: $(filefrag -v -b512 "$file")"
+	start=$((start + 1000))
+	table "0 $start linear $LOOP 0
+$start 8 error
+$((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
+}
+
 # Some sectors only, in the middle of a zone's file: the error is that of the write
 # that is for them, be it one of many that are done at once.
 test_sectors_fail() {
-	local start
 	make_below ext4 320M
 	add_dev "$GEOMETRY"
 	fallocate -n -l 2M "$DIR/seq-000005"
 	zbc "$DEV" write $((6 * 4096)) 64
 	zbc "$DEV" flush
 	settle
-	start=$(filefrag -v -b512 "$DIR/seq-000005" | awk '$1 == "0:" {gsub(/[.:]/, " "); if ($6 >= 4096) print $4}')
-	((start > 0)) || fail "not one extent: $(filefrag -v -b512 "$DIR/seq-000005")"
-	start=$((start + 1000))
-	table "0 $start linear $LOOP 0
-$start 8 error
-$((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
+	bad_sectors 5
 	cat >"$SCRATCH/job" <<-JOB
 	[zone]
 	filename=$DEV
@@ -212,16 +218,10 @@ $((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
 # The page cache gives what is before a bad sector, and no error: the error is that of the read
 # that wants more, once.
 test_bad_sector_buffered() {
-	local start
 	setup ext4 buffered_io
-	start=$(filefrag -v -b512 "$DIR/seq-000009" | awk '$1 == "0:" {gsub(/[.:]/, " "); if ($6 >= 4096) print $4}')
-	((start > 0)) || fail "not one extent: $(filefrag -v -b512 "$DIR/seq-000009")"
 	echo 3 >/proc/sys/vm/drop_caches
 	ls -l "$DIR" >/dev/null
-	start=$((start + 1000))
-	table "0 $start linear $LOOP 0
-$start 8 error
-$((start + 8)) $((SECTORS - start - 8)) linear $LOOP $((start + 8))"
+	bad_sectors 9
 	timeout 60 python3 "$ZBC" "$DEV" check $((9 * 4096)) 512 9 || fail "before the bad sector"
 	mark_log
 	for _ in 1 2; do

@@ -627,6 +627,7 @@ impl SequentialZone {
         // A FUA write waits for the medium.
         if request.bytes() > MAX_BYTES_NOW
             || request.is_fua()
+            || !submission.is_by_plain_task()
             || !self.common.extends().is_worth_trying()
         {
             return self.post(request);

@@ -21,7 +21,6 @@ use core::{
 use crate::kernel_ext::compat::sync::new_spinlock_irq;
 use kernel::{
     bindings,
-    ffi::c_void,
     prelude::*,
     task::Task,
     types::{
@@ -74,12 +73,6 @@ impl BlockIoScope {
             _not_send: NotThreadSafe,
         }
     }
-
-    /// Whether the current task is in such a scope: a driver's that is stacked upon another one.
-    fn is_entered() -> bool {
-        // SAFETY: As in `enter`.
-        unsafe { (*Task::current_raw()).flags & Self::FLAGS == Self::FLAGS }
-    }
 }
 
 impl Drop for BlockIoScope {
@@ -90,36 +83,63 @@ impl Drop for BlockIoScope {
     }
 }
 
+/// Whether the current task may enter a file system for a request that it queues itself: only a
+/// plain user task may.
+///
+/// - A kernel thread may be the very one that others wait for: a kworker of the block layer, whose
+///   workqueue is a rescuer's, the commit thread of a journal, the flusher of a page cache.
+/// - A task with `PF_MEMALLOC` reclaims memory. It may use the reserves, which a file system could
+///   drain, and it may hold locks that an allocation of the file system below waits for.
+/// - A task with `PF_MEMALLOC_NOFS` or a `journal_info` is within a transaction. The file system
+///   below may be of the same type, and take the transaction for its own, or wait for space in its
+///   log while the one above is held up.
+/// - A task with `PF_MEMALLOC_NOIO` or `PF_LOCAL_THROTTLE` works for a block device already: a
+///   zoned disk on files on a zoned disk. The stack has room for one file system within another,
+///   not for any number of them.
+///
+/// `IOCB_NOWAIT` does not help: a file system may allocate memory even so, and finishes some writes
+/// in the task that submits them.
+pub(crate) fn is_plain_task() -> bool {
+    const OTHERS: u32 = bindings::PF_KTHREAD
+        | bindings::PF_WQ_WORKER
+        | bindings::PF_MEMALLOC
+        | bindings::PF_MEMALLOC_NOFS
+        | bindings::PF_MEMALLOC_NOIO
+        | bindings::PF_LOCAL_THROTTLE;
+    let task = Task::current_raw();
+    // SAFETY: `task` is the current task, which is alive. Only the task itself uses its
+    // `journal_info` and sets these flags.
+    unsafe { (*task).flags & OTHERS == 0 && (*task).journal_info.is_null() }
+}
+
 /// A [`BlockIoScope`] in a task that is about to submit I/O to the very device that the scope is
 /// for.
 ///
 /// The I/O below goes its own way, at once: it is neither added to the plug that is being flushed,
 /// nor to the list of bios that waits for the task to return from the device above. To such a list
-/// nobody could add while being waited for, when memory is short. And the file system below does
-/// not take the transaction that the one above may be in for one of its own.
+/// nobody could add while being waited for, when memory is short.
 #[must_use = "the scope ends when this is dropped"]
 pub(crate) struct NestedIoScope {
     plug: *mut bindings::blk_plug,
     bio_list: *mut bindings::bio_list,
-    journal_info: *mut c_void,
     _scope: BlockIoScope,
 }
 
 impl NestedIoScope {
     /// Enters the scope, for a request of `queue`, which is only compared.
     ///
-    /// Fails if the task is in one already: the stack has room for one device within another, not
-    /// for any number of them. And if its plug has requests of other queues in it, which are out of
-    /// reach in the scope: the I/O below might wait for just what they hold.
+    /// Fails unless the task is a [plain one](is_plain_task), and if its plug has requests of other
+    /// queues in it, which are out of reach in the scope: the I/O below might wait for what they
+    /// hold.
     pub(crate) fn enter(queue: *const bindings::request_queue) -> Option<Self> {
         let task = Task::current_raw();
         // SAFETY: `task` is the current task, which is alive, and its plug is its own.
-        if BlockIoScope::is_entered() || unsafe { plug_has_others((*task).plug, queue) } {
+        if !is_plain_task() || unsafe { plug_has_others((*task).plug, queue) } {
             return None;
         }
         // SAFETY: `task` is the current task, which is alive, and only the task itself uses its
-        // `plug`, `bio_list` and `journal_info`; the first two are valid or null.
-        let (plug, bio_list, journal_info) = unsafe {
+        // `plug` and `bio_list`, which are valid or null.
+        let (plug, bio_list) = unsafe {
             // The flag says that the plug has a time stamp which the scheduler must take away, so
             // there has to be a plug while it is set: `blk_plug_invalidate_ts()`.
             if (*task).flags & bindings::PF_BLOCK_TS != 0 {
@@ -133,13 +153,11 @@ impl NestedIoScope {
             (
                 replace(&mut (*task).plug, null_mut()),
                 replace(&mut (*task).bio_list, null_mut()),
-                replace(&mut (*task).journal_info, null_mut()),
             )
         };
         Some(Self {
             plug,
             bio_list,
-            journal_info,
             _scope: BlockIoScope::enter(),
         })
     }
@@ -153,7 +171,6 @@ impl Drop for NestedIoScope {
         unsafe {
             (*task).plug = self.plug;
             (*task).bio_list = self.bio_list;
-            (*task).journal_info = self.journal_info;
         }
     }
 }

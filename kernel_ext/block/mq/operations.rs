@@ -19,6 +19,7 @@ use crate::kernel_ext::{
         Status, //
     },
     task::{
+        is_plain_task,
         NestedIoScope,
         Plug, //
     },
@@ -57,6 +58,11 @@ impl<'a> Submission<'a> {
     /// The disk's workqueue.
     pub(crate) fn work_queue(&self) -> &'a Queue {
         self.work_queue
+    }
+
+    /// Whether the current task may enter a file system for the request: see [`is_plain_task`].
+    pub(crate) fn is_by_plain_task(&self) -> bool {
+        self.is_batch() || is_plain_task()
     }
 
     /// Whether the request is one of several that have come together. One of them that is not taken

@@ -15,7 +15,10 @@ use crate::{
     counters::Counters,
     geometry::Geometry,
     inject::FaultInjection,
-    kernel_ext::fs::IoAlignment,
+    kernel_ext::fs::{
+        FileExt,
+        IoAlignment, //
+    },
     message::MessageLimit,
     option_record::DeviceOptions,
     options::OldData,
@@ -35,6 +38,7 @@ use crate::kernel_ext::compat::sync::{
 };
 use kernel::{
     block::SECTOR_SHIFT,
+    fs::File,
     new_condvar, new_spinlock,
     prelude::*,
     sync::{
@@ -155,6 +159,20 @@ impl Common {
     /// The zones that were changed since the last flush.
     pub(crate) fn changed(&self) -> &ChangedZones {
         &self.changed
+    }
+
+    /// Makes durable what was written to the file of zone `number`, with a time stamp that says
+    /// so; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// That of the sync. A stamp that can't be set, on a frozen file system, say, is left to the
+    /// next flush.
+    pub(crate) fn sync_file(&self, number: u32, file: &File) -> Result {
+        if file.update_mtime().is_err() {
+            self.changed.mark(number);
+        }
+        file.sync()
     }
 
     pub(crate) fn files(&self) -> &ZoneFiles {

@@ -1065,7 +1065,7 @@ impl SequentialZone {
             (self.written(), state.resets)
         };
         let synced = match self.used_file()? {
-            Some(file) => file.sync(),
+            Some(file) => self.common.sync_file(self.number, &file),
             None => Ok(()),
         };
         let mut state = self.state.lock();

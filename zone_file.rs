@@ -119,7 +119,7 @@ impl ZoneFiles {
         let _scope = CredentialScope::enter(&self.credential);
         let name = ZoneFileName::of(&self.geometry, zone);
         let flags = zone_file_flags(self.io);
-        match directory.open_file(&name, flags) {
+        let opened = match directory.open_file(&name, flags) {
             Err(err) if err == ENOENT && self.creation == FileCreation::AtFirstUse => {
                 match self.making(|| directory.create_file(&name, flags, MODE)) {
                     // Another task needs it, too, and was faster.
@@ -130,7 +130,9 @@ impl ZoneFiles {
             // No regular file has that name. The request is as valid as any.
             Err(err) if err == EINVAL => Err(EIO),
             result => result,
-        }
+        };
+        // A flush updates the time stamps: see `Device::flush_zone`.
+        opened.map(OpenFile::defer_mtime)
     }
 
     /// Makes a file for data that nobody needs once the device is gone; may sleep.

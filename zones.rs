@@ -139,7 +139,10 @@ impl ConventionalZone {
 
     /// Makes durable what was written; may sleep.
     pub(crate) fn flush(&self) -> Result {
-        let sync = || self.used_file()?.map_or(Ok(()), |file| file.sync());
+        let sync = || match self.used_file()? {
+            Some(file) => self.common.sync_file(self.number, &file),
+            None => Ok(()),
+        };
         match &self.undo {
             None => sync(),
             Some(undo) => undo.flush(sync),

@@ -82,6 +82,9 @@ unsafe extern "C" {
 // CAST: A small constant.
 const EOPNOTSUPP: c_int = -(bindings::EOPNOTSUPP as c_int);
 
+// `include/linux/fs.h`; `bindgen` can't evaluate the macro.
+const FMODE_NOCMTIME: bindings::fmode_t = 1 << 11;
+
 // `include/uapi/linux/falloc.h`.
 const FALLOC_FL_KEEP_SIZE: c_int = 0x1;
 const FALLOC_FL_PUNCH_HOLE: c_int = 0x2;
@@ -135,6 +138,16 @@ unsafe fn adopt(file: *mut bindings::file) -> Result<OpenFile> {
 pub(crate) struct OpenFile(ManuallyDrop<ARef<File>>);
 
 impl OpenFile {
+    /// Has writes through this open file leave the inode's mtime and ctime alone.
+    ///
+    /// A new time stamp changes the inode, for which a write that may not wait is refused: once in
+    /// each tick of the kernel's clock. [`FileExt::update_mtime`] sets the stamps later.
+    pub(crate) fn defer_mtime(self) -> Self {
+        // SAFETY: The file is open, and stays so while `self` is there.
+        unsafe { change_mode(self.as_ptr(), |mode| mode | FMODE_NOCMTIME) };
+        self
+    }
+
     /// Another reference to the file, for an operation on it.
     pub(crate) fn share(&self) -> ARef<File> {
         ARef::clone(&self.0)
@@ -155,6 +168,27 @@ impl Drop for OpenFile {
         let file = ARef::into_raw(unsafe { ManuallyDrop::take(&mut self.0) });
         // SAFETY: The reference was ours, and is given back with this.
         unsafe { bindings::__fput_sync(file.as_ptr().cast()) };
+    }
+}
+
+/// Changes the mode of an open file, and returns what it was.
+///
+/// # Safety
+///
+/// `file` must be an open file.
+unsafe fn change_mode(
+    file: *mut bindings::file,
+    change: impl FnOnce(bindings::fmode_t) -> bindings::fmode_t,
+) -> bindings::fmode_t {
+    // SAFETY: By the safety requirement. `f_lock` serialises changes of the mode; readers do
+    // without it, so the new mode is stored in one piece.
+    unsafe {
+        bindings::spin_lock(&raw mut (*file).f_lock);
+        let mode = &raw mut (*file).f_mode;
+        let previous = mode.read();
+        mode.write_volatile(change(previous));
+        bindings::spin_unlock(&raw mut (*file).f_lock);
+        previous
     }
 }
 
@@ -492,6 +526,14 @@ pub(crate) trait FileExt {
     /// repeat a flush.
     fn sync(&self) -> Result;
 
+    /// Sets the file's mtime and ctime to now, which writes have left alone since
+    /// [`OpenFile::defer_mtime`].
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN while the file system is frozen; the file system's own errors.
+    fn update_mtime(&self) -> Result;
+
     /// Reads up to `buffer.len()` bytes from `position` on, and returns how many.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
 
@@ -636,6 +678,26 @@ impl FileExt for File {
             Err(err) if err == EAGAIN => sync(),
             result => result,
         }
+    }
+
+    fn update_mtime(&self) -> Result {
+        let file = self.as_ptr();
+        // SAFETY: The file is open.
+        if !unsafe { try_start_write(file) } {
+            return Err(EAGAIN);
+        }
+        // The flag would make the update do nothing. A write that finds it cleared updates the
+        // stamps itself.
+        // SAFETY: The file is open, and its file system can't be frozen.
+        let ret = unsafe {
+            let previous = change_mode(file, |mode| mode & !FMODE_NOCMTIME);
+            let ret = bindings::file_update_time(file);
+            change_mode(file, |mode| mode | previous & FMODE_NOCMTIME);
+            ret
+        };
+        // SAFETY: The protection was got above.
+        unsafe { end_write(file) };
+        to_result(ret)
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {

@@ -76,9 +76,10 @@ impl Writer<'_> {
 /// A registered misc device with its data.
 #[pin_data]
 pub(crate) struct SharedRegistration<T: SharedMiscDevice> {
-    data: Arc<T>,
+    /// Dropped first: until then `open` uses the data.
     #[pin]
     registration: MiscDeviceRegistration<OpenFile<T>>,
+    data: Arc<T>,
 }
 
 impl<T: SharedMiscDevice> SharedRegistration<T> {

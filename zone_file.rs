@@ -19,7 +19,7 @@ use crate::{
     kernel_ext::{
         cred::{
             current_credential,
-            CredentialScope, //
+            with_credentials, //
         },
         fs::{
             Directory,
@@ -115,11 +115,9 @@ impl ZoneFiles {
 
     /// Opens the file of a zone, which is made if it may be missing; may sleep.
     fn open(&self, zone: u32) -> Result<OpenFile> {
-        let directory = self.directory()?;
-        let _scope = CredentialScope::enter(&self.credential);
         let name = ZoneFileName::of(&self.geometry, zone);
         let flags = zone_file_flags(self.io);
-        let opened = match directory.open_file(&name, flags) {
+        let opened = self.with_directory(|directory| match directory.open_file(&name, flags) {
             Err(err) if err == ENOENT && self.creation == FileCreation::AtFirstUse => {
                 match self.making(|| directory.create_file(&name, flags, MODE)) {
                     // Another task needs it, too, and was faster.
@@ -130,16 +128,14 @@ impl ZoneFiles {
             // No regular file has that name. The request is as valid as any.
             Err(err) if err == EINVAL => Err(EIO),
             result => result,
-        };
+        });
         // A flush updates the time stamps: see `Device::flush_zone`.
         opened.map(OpenFile::defer_mtime)
     }
 
     /// Makes a file for data that nobody needs once the device is gone; may sleep.
     pub(crate) fn create_unnamed(&self) -> Result<OpenFile> {
-        let _scope = CredentialScope::enter(&self.credential);
-        self.directory()?
-            .create_unnamed(zone_file_flags(self.io), MODE)
+        self.with_directory(|directory| directory.create_unnamed(zone_file_flags(self.io), MODE))
     }
 
     /// Makes a file by `create`, which may take as long as the file system is frozen.
@@ -170,8 +166,7 @@ impl ZoneFiles {
     /// sleep.
     pub(crate) fn with_directory<R>(&self, f: impl FnOnce(&Directory) -> Result<R>) -> Result<R> {
         let directory = self.directory()?;
-        let _scope = CredentialScope::enter(&self.credential);
-        f(&directory)
+        with_credentials(&self.credential, || f(&directory))
     }
 
     fn directory(&self) -> Result<Arc<Directory>> {

@@ -13,7 +13,7 @@ use crate::{
     kernel_ext::{
         cred::{
             current_credential,
-            CredentialScope, //
+            with_credentials, //
         },
         fs::{
             Directory,
@@ -90,20 +90,20 @@ impl ZoneFileSizes {
     ) {
         let credential = current_credential();
         let turns_taken = Atomic::new(0i32);
-        helpers.call(tasks.saturating_sub(1), &|| {
-            let _scope = CredentialScope::enter(&credential);
-            loop {
-                // CAST: It is not negative: there are not so many zones.
-                let turn = turns_taken.fetch_add(1, Relaxed) as u32;
-                let first = zones.start.saturating_add(turn.saturating_mul(Self::TURN));
-                let turn = first..first.saturating_add(Self::TURN).min(zones.end);
-                if turn.is_empty() {
-                    return;
-                }
-                for zone in turn {
-                    self.look_up_one(dir, geometry, zone);
-                }
+        let look_up_turns = || loop {
+            // CAST: It is not negative: there are not so many zones.
+            let turn = turns_taken.fetch_add(1, Relaxed) as u32;
+            let first = zones.start.saturating_add(turn.saturating_mul(Self::TURN));
+            let turn = first..first.saturating_add(Self::TURN).min(zones.end);
+            if turn.is_empty() {
+                return;
             }
+            for zone in turn {
+                self.look_up_one(dir, geometry, zone);
+            }
+        };
+        helpers.call(tasks.saturating_sub(1), &|| {
+            with_credentials(&credential, look_up_turns);
         });
     }
 

@@ -4,7 +4,6 @@
 //!
 //! C header: [`include/linux/cred.h`](srctree/include/linux/cred.h)
 
-use core::marker::PhantomData;
 use kernel::{
     bindings,
     cred::Credential,
@@ -15,8 +14,7 @@ use kernel::{
             Release, //
         },
     },
-    task::Task,
-    types::NotThreadSafe, //
+    task::Task, //
 };
 
 /// The credentials that the current task acts with: `get_current_cred()`.
@@ -26,33 +24,17 @@ pub(crate) fn current_credential() -> ARef<Credential> {
     unsafe { Credential::from_ptr((*Task::current_raw()).cred) }.into()
 }
 
-/// A scope in which the current task acts with other credentials: `override_creds()`.
-#[must_use = "the scope ends when this is dropped"]
-pub(crate) struct CredentialScope<'a> {
-    previous: *const bindings::cred,
-    _credential: PhantomData<&'a Credential>,
-    /// The scope is the current task's.
-    _not_send: NotThreadSafe,
-}
-
-impl<'a> CredentialScope<'a> {
-    /// Enters the scope.
-    pub(crate) fn enter(credential: &'a Credential) -> Self {
-        Self {
-            // SAFETY: The credentials live for `'a`, and the scope ends before that.
-            previous: unsafe { replace(credential.as_ptr()) },
-            _credential: PhantomData,
-            _not_send: NotThreadSafe,
-        }
-    }
-}
-
-impl Drop for CredentialScope<'_> {
-    fn drop(&mut self) {
-        // SAFETY: The task had a reference to these before, and has it still. The scope is not
-        // `Send`, so this is the task that entered.
-        unsafe { replace(self.previous) };
-    }
+/// Calls `f` while the current task acts with other credentials: `override_creds()`.
+///
+/// A guard could be forgotten, or be dropped while one that was made later is still there; then the
+/// task would act with credentials that are gone.
+pub(crate) fn with_credentials<R>(credential: &Credential, f: impl FnOnce() -> R) -> R {
+    // SAFETY: The credentials are borrowed until they are replaced below.
+    let previous = unsafe { replace(credential.as_ptr()) };
+    let result = f();
+    // SAFETY: The task had a reference to these before, and has it still.
+    unsafe { replace(previous) };
+    result
 }
 
 /// Exchanges what the current task acts with.

@@ -484,20 +484,21 @@ impl Operations for Zloop {
         device: ArcBorrow<'_, Device>,
         submission: &Submission<'_>,
         request: IdleRequest<Self>,
-    ) -> Result<(), Status> {
+    ) -> Result<(), IdleRequest<Self>> {
         let Some(command) = request.command() else {
-            return Err(Status::NOTSUPP);
+            request.start().end(Status::NOTSUPP);
+            return Ok(());
         };
         let faults = device.common.faults();
         let armed = faults.is_armed();
         if armed {
             // Requests are counted when they arrive. One that was not taken would be counted again.
             if submission.is_batch() {
-                return Err(Status::RESOURCE);
+                return Err(request);
             }
             match faults.arrive() {
                 Arrival::Normal => {}
-                Arrival::Requeued => return Err(Status::RESOURCE),
+                Arrival::Requeued => return Err(request),
                 Arrival::Lost => {
                     request.start().lose();
                     return Ok(());
@@ -514,7 +515,8 @@ impl Operations for Zloop {
         let found = device.common.geometry().zone_of(request.sector());
         let found = found.and_then(|number| Some((number, device.zones.entry(number)?)));
         let Some((number, entry)) = found else {
-            return Err(Status::IOERR);
+            request.start().end(Status::IOERR);
+            return Ok(());
         };
         if command == Command::Read && device.reads_nothing(&entry, request.sector()) {
             let request = request.start();
@@ -531,8 +533,10 @@ impl Operations for Zloop {
         let zone = match entry {
             Entry::Touched(zone) => zone,
             Entry::Found(_) | Entry::FoundConventional => {
-                let zone = device.zones.touch(number, GFP_NOWAIT);
-                zone.map_err(|_| Status::RESOURCE)?
+                match device.zones.touch(number, GFP_NOWAIT) {
+                    Ok(zone) => zone,
+                    Err(_) => return Err(request),
+                }
             }
         };
         let request = request.start();

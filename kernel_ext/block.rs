@@ -26,7 +26,7 @@ impl Status {
     /// The request took too long, ETIMEDOUT.
     pub(crate) const TIMEOUT: Self = Self(2);
     /// There is no memory or the like for the request: the block layer tries it again.
-    pub(crate) const RESOURCE: Self = Self(9);
+    const RESOURCE: Self = Self(9);
     /// The request failed, EIO.
     pub(crate) const IOERR: Self = Self(10);
     /// Too many zones are open, ETOOMANYREFS.

@@ -91,14 +91,14 @@ pub(crate) trait Operations: Sized + 'static {
     /// which has a [`Plug`]: what they submit below leaves together as well, at the latest after
     /// the last of them.
     ///
-    /// On success the request must have been started; on failure it must not, not even if it was
-    /// ended at once: it is queued again. May sleep, but must not wait for I/O: what it would wait
-    /// for may be queued behind the request.
+    /// A request that can't be started now, for a lack of memory, say, is given back: it comes
+    /// again. May sleep, but must not wait for I/O: what it would wait for may be queued behind the
+    /// request.
     fn queue_rq(
         data: QueueDataRef<'_, Self>,
         submission: &Submission<'_>,
         request: IdleRequest<Self>,
-    ) -> Result<(), Status>;
+    ) -> Result<(), IdleRequest<Self>>;
 
     /// Takes note of a request that is about to end: of a `command`, with `status`. Any context.
     fn request_ends(data: QueueDataRef<'_, Self>, command: Option<Command>, status: Status);
@@ -132,7 +132,10 @@ impl<T: Operations> OperationsVTable<T> {
         // SAFETY: By the safety requirements. The disk of a queue that gets requests is there.
         match unsafe { Self::take(queue, rq, None) } {
             Ok(()) => Status::OK.into_raw(),
-            Err(status) => status.into_raw(),
+            Err(idle) => {
+                idle.give_back();
+                Status::RESOURCE.into_raw()
+            }
         }
     }
 
@@ -170,9 +173,10 @@ impl<T: Operations> OperationsVTable<T> {
             // SAFETY: `rq` is in the list. The link is read before the driver may use it.
             let next = unsafe { (*rq).__bindgen_anon_1.rq_next };
             // SAFETY: By the safety requirements.
-            if unsafe { Self::take(queue, rq, Some(&plug)) }.is_err() {
-                // SAFETY: By `queue_rq`'s contract the driver has not started it, so that it is the
-                // block layer's again, as is the one before it that was not taken.
+            if let Err(idle) = unsafe { Self::take(queue, rq, Some(&plug)) } {
+                idle.give_back();
+                // SAFETY: The driver has given it back, so that it is the block layer's again, as
+                // is the one before it that was not taken.
                 unsafe {
                     (*rq).__bindgen_anon_1.rq_next = null_mut();
                     match left.tail.as_mut() {
@@ -200,7 +204,7 @@ impl<T: Operations> OperationsVTable<T> {
         queue: *mut bindings::request_queue,
         rq: *mut bindings::request,
         batch: Option<&Plug<'_>>,
-    ) -> Result<(), Status> {
+    ) -> Result<(), IdleRequest<T>> {
         // SAFETY: By the second safety requirement. The disk owns the data and keeps it until no
         // request can be queued any more.
         let data = unsafe { T::QueueData::borrow((*queue).queuedata) };

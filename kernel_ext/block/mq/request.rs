@@ -127,11 +127,39 @@ impl<T: Operations> Pdu<T> {
     }
 }
 
-/// A request that is the driver's to start.
+/// The request's operation, or [`None`] if that isn't for a driver of zoned block devices.
+///
+/// # Safety
+///
+/// `rq` must be valid.
+unsafe fn command_of(rq: NonNull<bindings::request>) -> Option<Command> {
+    // SAFETY: By the safety requirement. Nobody changes the operation.
+    let flags = unsafe { (*rq.as_ptr()).cmd_flags };
+    // `req_op()`.
+    Some(match flags & ((1 << bindings::REQ_OP_BITS) - 1) {
+        bindings::req_op_REQ_OP_READ => Command::Read,
+        bindings::req_op_REQ_OP_WRITE => Command::Write,
+        bindings::req_op_REQ_OP_FLUSH => Command::Flush,
+        bindings::req_op_REQ_OP_ZONE_APPEND => Command::ZoneAppend,
+        bindings::req_op_REQ_OP_ZONE_OPEN => Command::ZoneOpen,
+        bindings::req_op_REQ_OP_ZONE_CLOSE => Command::ZoneClose,
+        bindings::req_op_REQ_OP_ZONE_FINISH => Command::ZoneFinish,
+        bindings::req_op_REQ_OP_ZONE_RESET => Command::ZoneReset,
+        bindings::req_op_REQ_OP_ZONE_RESET_ALL => Command::ZoneResetAll,
+        bindings::req_op_REQ_OP_DISCARD => Command::Discard,
+        bindings::req_op_REQ_OP_WRITE_ZEROES => Command::WriteZeroes,
+        _ => return None,
+    })
+}
+
+/// A request that is the driver's to start, or to give back.
+///
+/// Dropping it ends it with [`Status::IOERR`], so that nobody waits for it for ever.
 ///
 /// # Invariants
 ///
 /// The pointer is to a request whose pdu is initialised, and which the driver may start.
+#[must_use]
 pub(crate) struct IdleRequest<T: Operations>(NonNull<bindings::request>, PhantomData<T>);
 
 impl<T: Operations> IdleRequest<T> {
@@ -147,34 +175,20 @@ impl<T: Operations> IdleRequest<T> {
 
     /// Starts the request. It must be ended from now on, and its timeout runs.
     pub(crate) fn start(self) -> Request<T> {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::blk_mq_start_request(self.0.as_ptr()) };
-        // INVARIANT: It was started just now.
-        let request = Request(self.0, PhantomData);
-        // SAFETY: The request is ours, and nothing has been done with it.
-        unsafe { request.pdu().file_io.reset() };
-        request
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the type invariant. `this` is not used any more.
+        unsafe { start(this.0) }
+    }
+
+    /// Gives the request back to the block layer.
+    pub(super) fn give_back(self) {
+        let _ = ManuallyDrop::new(self);
     }
 
     /// What is asked for, or [`None`] if that isn't for a driver of zoned block devices.
     pub(crate) fn command(&self) -> Option<Command> {
-        // SAFETY: By the type invariant the request is valid. Nobody changes the operation.
-        let flags = unsafe { (*self.0.as_ptr()).cmd_flags };
-        // `req_op()`.
-        Some(match flags & ((1 << bindings::REQ_OP_BITS) - 1) {
-            bindings::req_op_REQ_OP_READ => Command::Read,
-            bindings::req_op_REQ_OP_WRITE => Command::Write,
-            bindings::req_op_REQ_OP_FLUSH => Command::Flush,
-            bindings::req_op_REQ_OP_ZONE_APPEND => Command::ZoneAppend,
-            bindings::req_op_REQ_OP_ZONE_OPEN => Command::ZoneOpen,
-            bindings::req_op_REQ_OP_ZONE_CLOSE => Command::ZoneClose,
-            bindings::req_op_REQ_OP_ZONE_FINISH => Command::ZoneFinish,
-            bindings::req_op_REQ_OP_ZONE_RESET => Command::ZoneReset,
-            bindings::req_op_REQ_OP_ZONE_RESET_ALL => Command::ZoneResetAll,
-            bindings::req_op_REQ_OP_DISCARD => Command::Discard,
-            bindings::req_op_REQ_OP_WRITE_ZEROES => Command::WriteZeroes,
-            _ => return None,
-        })
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { command_of(self.0) }
     }
 
     /// The first sector, from the start of the disk: `blk_rq_pos()`.
@@ -182,6 +196,28 @@ impl<T: Operations> IdleRequest<T> {
         // SAFETY: By the type invariant the request is valid.
         unsafe { (*self.0.as_ptr()).__sector }
     }
+}
+
+impl<T: Operations> Drop for IdleRequest<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. `self` is not used any more.
+        drop(unsafe { start::<T>(self.0) });
+    }
+}
+
+/// Starts a request.
+///
+/// # Safety
+///
+/// `rq` must be that of an [`IdleRequest`] which is not used any more.
+unsafe fn start<T: Operations>(rq: NonNull<bindings::request>) -> Request<T> {
+    // SAFETY: By the safety requirement the driver may start it.
+    unsafe { bindings::blk_mq_start_request(rq.as_ptr()) };
+    // INVARIANT: It was started just now.
+    let request = Request(rq, PhantomData);
+    // SAFETY: The request is ours, and nothing has been done with it.
+    unsafe { request.pdu().file_io.reset() };
+    request
 }
 
 /// A request that has been started.
@@ -227,8 +263,8 @@ impl<T: Operations> Request<T> {
 
     /// What is asked for; see [`IdleRequest::command`].
     pub(crate) fn command(&self) -> Option<Command> {
-        // The two types differ in who may do what, not in what they point to.
-        IdleRequest::<T>(self.0, PhantomData).command()
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { command_of(self.0) }
     }
 
     /// The driver's data of the disk.

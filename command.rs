@@ -151,7 +151,7 @@ pub(crate) fn transfer_now(
             if direction == Direction::Write && !file.is_known_to_have(end(&request, position)) {
                 return RequestList::from(request).enqueue();
             }
-            RequestList::from(request).submit_nowait(submission, file, position, direction);
+            RequestList::from(request).submit_nowait(submission, file, position);
         }
         _ => RequestList::from(request).enqueue(),
     }
@@ -184,8 +184,7 @@ fn transfer_with_faults(request: Request<Zloop>, direction: Direction) {
             let number = device.common().geometry().zone_of(sector);
             let zone = number.and_then(|number| device.zones().entry(number));
             if zone.is_some_and(|zone| device.reads_nothing(&zone, sector)) {
-                request.fill_zero_after(0);
-                return request.end(Status::OK);
+                return request.end_read(0);
             }
             None
         }
@@ -230,7 +229,7 @@ fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option
                 drop(file);
                 return too_short(request, "write");
             }
-            RequestList::from(request).submit(file, position, direction, limit);
+            RequestList::from(request).submit(file, position, limit);
         }
         Err(err) => file_io_done(request.into(), Err(err)),
     }
@@ -350,8 +349,7 @@ fn read_done(request: Request<Zloop>, result: Result<u32>) {
         Some(Zone::Sequential(zone)) => {
             let found = start.saturating_add(u64::from(bytes >> SECTOR_SHIFT));
             if found >= expected {
-                request.fill_zero_after(bytes);
-                return request.end(Status::OK);
+                return request.end_read(bytes);
             }
             let zone = zone.clone();
             zone.post(request);

@@ -524,8 +524,7 @@ impl Operations for Zloop {
                 RequestList::from(request).enqueue();
                 return Ok(());
             }
-            request.fill_zero_after(0);
-            request.end(Status::OK);
+            request.end_read(0);
             return Ok(());
         }
         // What a zone needs is there from its first use on. If there is no memory for it now, the

@@ -39,7 +39,6 @@ use crate::{
         block::{
             mq::{
                 Command,
-                Direction,
                 FileIoOperations,
                 Request,
                 RequestList,
@@ -581,7 +580,7 @@ impl SequentialZone {
             Ok(file) => {
                 self.allocate_ahead(&file, extent, &requests);
                 let position = extent.start << SECTOR_SHIFT;
-                requests.submit(file, position, Direction::Write, limit);
+                requests.submit(file, position, limit);
             }
             // As if it had been submitted and failed.
             Err(err) => <Zloop as FileIoOperations>::file_io_done(requests, Err(err)),
@@ -657,7 +656,7 @@ impl SequentialZone {
                     && file.is_known_to_have(extent.start << SECTOR_SHIFT) =>
             {
                 let position = extent.start << SECTOR_SHIFT;
-                allowed.submit_nowait(submission, file, position, Direction::Write);
+                allowed.submit_nowait(submission, file, position);
             }
             _ => allowed.enqueue(),
         }
@@ -975,12 +974,7 @@ impl SequentialZone {
             Ok(size) if size >> SECTOR_SHIFT >= self.written() => {
                 let offset = self.common.geometry().offset_in_zone(request.sector());
                 request.data().must_find_now(self.written(), resets);
-                RequestList::from(request).submit(
-                    file,
-                    offset << SECTOR_SHIFT,
-                    Direction::Read,
-                    None,
-                );
+                RequestList::from(request).submit(file, offset << SECTOR_SHIFT, None);
             }
             _ => {
                 // Whoever waits for the request may rely on nobody having the file.

@@ -16,10 +16,7 @@ mod request;
 mod tag_set;
 
 pub(crate) use self::{
-    file_io::{
-        Direction,
-        FileIoOperations, //
-    },
+    file_io::FileIoOperations,
     gen_disk::{
         Disk,
         Fua,
@@ -32,6 +29,7 @@ pub(crate) use self::{
     },
     request::{
         Command,
+        Direction,
         IdleRequest,
         Request,
         RequestList, //

@@ -25,9 +25,11 @@ use super::{
         Submission, //
     },
     request::{
+        Direction,
         Pdu,
         Request,
-        RequestList, //
+        RequestList,
+        RequestRef, //
     },
 };
 use crate::kernel_ext::{
@@ -64,18 +66,11 @@ use kernel::{
 };
 
 // `include/linux/fs.h`; `bindgen` can't evaluate its macros.
+const FMODE_READ: bindings::fmode_t = 1 << 0;
+const FMODE_WRITE: bindings::fmode_t = 1 << 1;
 const FMODE_NOWAIT: bindings::fmode_t = 1 << 27;
 const IOCB_DSYNC: u32 = 0x2;
 const IOCB_NOWAIT: u32 = 0x8;
-
-/// Where the data goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// From the file to the requests.
-    Read,
-    /// From the requests to the file.
-    Write,
-}
 
 /// For drivers that carry out requests on files.
 pub(crate) trait FileIoOperations: Operations {
@@ -172,23 +167,18 @@ impl<T: Operations> FileIo<T> {
 
 impl<T: FileIoOperations> RequestList<T> {
     /// Reads or writes the data of all requests, in their order, from `position` of `file` on, in
-    /// bytes. If there is a `limit`, what is behind so many bytes is left out.
+    /// bytes. If there is a `limit`, what is behind so many bytes is left out. All of them must be
+    /// reads, or all of them writes, and the file be open for it.
     ///
     /// Must be called in process context, within a
     /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope), and may sleep. If the operation
     /// can't even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list
     /// does nothing.
-    pub(crate) fn submit(
-        self,
-        file: ARef<File>,
-        position: u64,
-        direction: Direction,
-        limit: Option<u64>,
-    ) {
+    pub(crate) fn submit(self, file: ARef<File>, position: u64, limit: Option<u64>) {
         // No request is as long as that.
         let limit = limit.and_then(|limit| u32::try_from(limit).ok());
         let limit = limit.unwrap_or(u32::MAX);
-        self.start(file, position, direction, Waiting::Allowed, limit);
+        self.start(file, position, Waiting::Allowed, limit);
     }
 
     /// Like [`Self::submit`], but does not wait for I/O that is not under way, nor for locks of the
@@ -203,11 +193,11 @@ impl<T: FileIoOperations> RequestList<T> {
         submission: &Submission<'_>,
         file: ARef<File>,
         position: u64,
-        direction: Direction,
     ) {
         // SAFETY: The file is open; its mode doesn't change.
         let able = unsafe { (*file.as_ptr()).f_mode } & FMODE_NOWAIT != 0;
-        let allowed = direction == Direction::Read || file_size_is_unlimited();
+        let reads = |first: RequestRef<'_, T>| first.direction() == Some(Direction::Read);
+        let allowed = self.front().is_some_and(reads) || file_size_is_unlimited();
         let scope = match submission.is_batch() {
             true => None,
             false => self
@@ -215,7 +205,7 @@ impl<T: FileIoOperations> RequestList<T> {
                 .and_then(|first| NestedIoScope::enter(first.queue())),
         };
         if able && allowed && (submission.is_batch() || scope.is_some()) {
-            self.start(file, position, direction, Waiting::Forbidden, u32::MAX);
+            self.start(file, position, Waiting::Forbidden, u32::MAX);
         } else {
             T::file_io_not_now(self);
         }
@@ -223,14 +213,7 @@ impl<T: FileIoOperations> RequestList<T> {
 
     /// Does what [`Self::submit`] and [`Self::submit_nowait`] do, within a scope, with no more than
     /// `limit` bytes.
-    fn start(
-        mut self,
-        file: ARef<File>,
-        position: u64,
-        direction: Direction,
-        waiting: Waiting,
-        limit: u32,
-    ) {
+    fn start(mut self, file: ARef<File>, position: u64, waiting: Waiting, limit: u32) {
         let Some(head) = self.pop_front() else {
             return;
         };
@@ -239,12 +222,14 @@ impl<T: FileIoOperations> RequestList<T> {
         let owned = unsafe { &mut *(*io).owned.get() };
         let mut iter = bindings::iov_iter::default();
         let prepared = self
-            .prepare(&head, &mut owned.bvecs, direction, limit, &mut iter)
-            .and_then(|bytes| {
+            .prepare(&head, &mut owned.bvecs, limit, &mut iter)
+            .and_then(|(direction, bytes)| {
                 let position = i64::try_from(position)?;
-                Ok((bytes, position, Entry::find(&file, direction, waiting)?))
+                position.checked_add(i64::from(bytes)).ok_or(EINVAL)?;
+                let entry = Entry::find(&file, direction, waiting)?;
+                Ok((direction, bytes, position, entry))
             });
-        let (bytes, ki_pos, entry) = match prepared {
+        let (direction, bytes, ki_pos, entry) = match prepared {
             Ok(prepared) => prepared,
             Err(err) => {
                 self.push_front(head);
@@ -311,23 +296,25 @@ impl<T: FileIoOperations> RequestList<T> {
     }
 
     /// Makes `iter` go over the data of all requests, `head` being the first, which the list lacks,
-    /// or over the first `limit` bytes of it, and returns the number of bytes.
+    /// or over the first `limit` bytes of it, and returns the direction and the number of bytes.
     fn prepare(
         &self,
         head: &Request<T>,
         bvecs: &mut KVec<bindings::bio_vec>,
-        direction: Direction,
         limit: u32,
         iter: &mut bindings::iov_iter,
-    ) -> Result<u32> {
+    ) -> Result<(Direction, u32)> {
+        let direction = head.direction().ok_or(EINVAL)?;
         let bytes = self
             .iter()
             .try_fold(head.bytes(), |sum, request| {
+                (request.direction() == Some(direction)).then_some(())?;
                 sum.checked_add(request.bytes())
             })
             .ok_or(EINVAL)?
             .min(limit);
-        let (bvec, nr_segs, offset) = gather(head, self, bvecs)?;
+        // SAFETY: All of them have a direction, and so data.
+        let (bvec, nr_segs, offset) = unsafe { gather(head, self, bvecs)? };
         let data_source = match direction {
             Direction::Read => bindings::ITER_DEST,
             Direction::Write => bindings::ITER_SOURCE,
@@ -337,7 +324,7 @@ impl<T: FileIoOperations> RequestList<T> {
         // operation.
         unsafe { bindings::iov_iter_bvec(iter, data_source, bvec, nr_segs, bytes as usize) };
         iter.iov_offset = offset;
-        Ok(bytes)
+        Ok((direction, bytes))
     }
 }
 
@@ -364,11 +351,24 @@ enum Entry {
 
 impl Entry {
     fn find(file: &File, direction: Direction, waiting: Waiting) -> Result<Self> {
-        // SAFETY: The file is open; its operations don't change.
-        let (read_iter, write_iter) = unsafe {
+        // SAFETY: The file is open; its operations don't change, nor does what it is open for. Other
+        // bits of its mode may meanwhile.
+        let (mode, read_iter, write_iter) = unsafe {
             let operations = (*file.as_ptr()).f_op;
-            ((*operations).read_iter, (*operations).write_iter)
+            (
+                (&raw const (*file.as_ptr()).f_mode).read_volatile(),
+                (*operations).read_iter,
+                (*operations).write_iter,
+            )
         };
+        // The VFS would look, but is not asked.
+        let needed = match direction {
+            Direction::Read => FMODE_READ,
+            Direction::Write => FMODE_WRITE,
+        };
+        if mode & needed == 0 {
+            return Err(EBADF);
+        }
         match direction {
             Direction::Read => read_iter.map(Self::Read).ok_or(EINVAL),
             Direction::Write => {
@@ -415,18 +415,23 @@ impl Entry {
 
 /// Finds or makes the array of the pieces of all data, and returns it with its length and the
 /// offset of the data in the first piece.
-fn gather<T: Operations>(
+///
+/// # Safety
+///
+/// All requests must have data.
+unsafe fn gather<T: Operations>(
     head: &Request<T>,
     others: &RequestList<T>,
     bvecs: &mut KVec<bindings::bio_vec>,
 ) -> Result<(*const bindings::bio_vec, usize, usize)> {
-    // SAFETY: The request is valid and has data, hence a bio.
+    // SAFETY: The request is valid.
     let (first, last) = unsafe { ((*head.as_ptr()).bio, (*head.as_ptr()).biotail) };
     if others.is_empty() && first == last {
         let bio = NonNull::new(first).ok_or(EIO)?;
         // SAFETY: A request's bio is valid, and it is not null.
         let bio = unsafe { bio.as_ref() };
-        let pieces = head.bvecs().count();
+        // SAFETY: By the safety requirement.
+        let pieces = unsafe { head.bvecs() }.count();
         // The bio may have been split, so the data may start within a piece.
         // SAFETY: `bi_idx` is an index of the bio's array.
         let array = unsafe { bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize) };
@@ -434,11 +439,13 @@ fn gather<T: Operations>(
     }
 
     bvecs.clear();
-    for bvec in head.bvecs() {
+    // SAFETY: By the safety requirement.
+    for bvec in unsafe { head.bvecs() } {
         bvecs.push(bvec, GFP_KERNEL)?;
     }
     for request in others.iter() {
-        for bvec in request.bvecs() {
+        // SAFETY: By the safety requirement.
+        for bvec in unsafe { request.bvecs() } {
             bvecs.push(bvec, GFP_KERNEL)?;
         }
     }

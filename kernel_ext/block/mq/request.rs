@@ -96,6 +96,15 @@ impl Command {
     }
 }
 
+/// Where the data of a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the device to the request.
+    Read,
+    /// From the request to the device.
+    Write,
+}
+
 /// What is behind each request of a tag set.
 #[pin_data]
 pub(super) struct Pdu<T: Operations> {
@@ -336,18 +345,38 @@ impl<T: Operations> Request<T> {
         flags & (1 << bit) != 0
     }
 
-    /// Fills the data with zeros, but for its first `skip` bytes.
-    pub(crate) fn fill_zero_after(&self, skip: u32) {
-        let mut skip = skip;
-        for bvec in self.bvecs() {
-            let bvec_skip = skip.min(bvec.bv_len);
-            skip -= bvec_skip;
-            fill_zero(bvec, bvec_skip);
+    /// Where the request's data goes, or [`None`] if it has none.
+    pub(super) fn direction(&self) -> Option<Direction> {
+        match self.command()? {
+            Command::Read => Some(Direction::Read),
+            Command::Write | Command::ZoneAppend => Some(Direction::Write),
+            _ => None,
         }
     }
 
+    /// Ends a read of which `bytes` bytes are there; the rest reads as zeros. Any other request has
+    /// no such data, and ends with [`Status::IOERR`].
+    pub(crate) fn end_read(self, bytes: u32) {
+        if self.direction() != Some(Direction::Read) {
+            return self.end(Status::IOERR);
+        }
+        let mut skip = bytes;
+        // SAFETY: A read has data, which is there to be changed.
+        for bvec in unsafe { self.bvecs() } {
+            let bvec_skip = skip.min(bvec.bv_len);
+            skip -= bvec_skip;
+            // SAFETY: The pages are those of a read that is ours.
+            unsafe { fill_zero(bvec, bvec_skip) };
+        }
+        self.end(Status::OK);
+    }
+
     /// The data as page ranges, which may be longer than a page.
-    pub(super) fn bvecs(&self) -> Bvecs<'_> {
+    ///
+    /// # Safety
+    ///
+    /// The request must have data, by [`Self::direction`]: others may have bios without an array.
+    pub(super) unsafe fn bvecs(&self) -> Bvecs<'_> {
         // SAFETY: By the type invariant the request is valid.
         let bio = unsafe { (*self.as_ptr()).bio };
         // SAFETY: A request's bios are valid while the request is.
@@ -467,7 +496,11 @@ unsafe fn end<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
 }
 
 /// Fills a page range with zeros, but for its first `skip` bytes.
-fn fill_zero(bvec: bindings::bio_vec, skip: u32) {
+///
+/// # Safety
+///
+/// The range must be one of a request that the caller owns, and that reads.
+unsafe fn fill_zero(bvec: bindings::bio_vec, skip: u32) {
     // A range may go on in the pages that follow; they are filled one by one. Its numbers are
     // within `u32`, and their sum within `usize`.
     let mut offset = bvec.bv_offset as usize + skip as usize;
@@ -479,8 +512,8 @@ fn fill_zero(bvec: bindings::bio_vec, skip: u32) {
         let page = unsafe { bvec.bv_page.add(offset / PAGE_SIZE) };
         // SAFETY: A page of a request is there while the request is, and not null.
         let page = unsafe { BorrowedPage::from_raw(NonNull::new_unchecked(page)) };
-        // SAFETY: `in_page + len` is within the page. The page was given to be filled with the
-        // data that is read.
+        // SAFETY: `in_page + len` is within the page. By the safety requirement the page was given
+        // to be filled with the data that is read.
         if unsafe { page.fill_zero_raw(in_page, len) }.is_err() {
             return;
         }

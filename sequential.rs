@@ -542,9 +542,9 @@ impl SequentialZone {
             };
             match reserved {
                 Ok(start) => {
-                    if target == Target::WritePointer {
+                    if let Some(append) = request.as_append() {
                         let zone_start = self.common.geometry().zone_start(self.number);
-                        request.set_sector(zone_start.saturating_add(start));
+                        append.set_sector(zone_start.saturating_add(start));
                     }
                     extent = Some(Extent {
                         start: extent.map_or(start, |extent| extent.start),

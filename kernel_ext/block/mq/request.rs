@@ -312,10 +312,10 @@ impl<T: Operations> Request<T> {
         unsafe { (*self.as_ptr()).__sector }
     }
 
-    /// Tells where a zone append went: to `sector`, from the start of the disk.
-    pub(crate) fn set_sector(&mut self, sector: u64) {
-        // SAFETY: By the type invariant the request is valid and ours.
-        unsafe { (*self.as_ptr()).__sector = sector };
+    /// The request as a zone append, if it is one.
+    pub(crate) fn as_append(&mut self) -> Option<AppendRequest<'_, T>> {
+        // INVARIANT: It is one.
+        (self.command() == Some(Command::ZoneAppend)).then_some(AppendRequest(self))
     }
 
     /// The size of the data in bytes: `blk_rq_bytes()`.
@@ -412,6 +412,25 @@ impl<T: Operations> Drop for Request<T> {
         T::request_ends(self.queue_data(), self.command(), Status::IOERR);
         // SAFETY: By the type invariant the request is ours to end, and it is not used any more.
         unsafe { end_or_lose::<T>(self.0, Status::IOERR) };
+    }
+}
+
+/// A zone append, which can be told where it went.
+///
+/// Others keep their sector: by it the block layer finds the zone that a write holds a reference
+/// to, which it gives back when the write ends.
+///
+/// # Invariants
+///
+/// The request is a zone append.
+pub(crate) struct AppendRequest<'a, T: Operations>(&'a mut Request<T>);
+
+impl<T: Operations> AppendRequest<'_, T> {
+    /// Tells where it went: to `sector`, from the start of the disk.
+    pub(crate) fn set_sector(self, sector: u64) {
+        // SAFETY: The request is valid and ours. By the type invariant the block layer has no use
+        // for its sector but to return it.
+        unsafe { (*self.0.as_ptr()).__sector = sector };
     }
 }
 

@@ -139,16 +139,20 @@ mod zone_ranges;
 mod zones;
 
 use kernel::prelude::*;
+use kernel_ext::module::Unloadable;
 
 module! {
-    type: Zloop,
+    type: UnloadableZloop,
     name: "zloop",
     authors: ["The zloop developers"],
     description: "Zoned loop block device",
     license: "GPL",
 }
 
-/// The module: what is there while it is loaded.
+/// The module. Its code frees a removed disk, which may be the last that keeps it.
+type UnloadableZloop = Unloadable<Zloop>;
+
+/// What is there while the module is loaded.
 #[pin_data]
 struct Zloop {
     #[pin]

@@ -108,7 +108,7 @@ pub(super) struct Private<T: Operations> {
     failed: AtomicFlag,
     _tag_set: Arc<TagSet<T>>,
     /// The code that gives back the others is the module's.
-    _module: ModuleRef,
+    _module: ModuleRef<crate::LocalModule>,
 }
 
 impl<T: Operations> Private<T> {
@@ -210,7 +210,7 @@ impl<T: Operations> UnaddedDisk<T> {
             queue_data,
             failed: AtomicFlag::new(false),
             _tag_set: tag_set,
-            _module: ModuleRef::get(this_module::<crate::LocalModule>()),
+            _module: ModuleRef::get()?,
         };
         let private = KBox::new(private, GFP_KERNEL)?;
         // SAFETY: The tag set is valid and outlives the disk, which owns a reference to it.

@@ -246,3 +246,64 @@ test_remove_loses_nothing() {
 		cmp "$SCRATCH/data" "$DIR/cnv-000000"
 	done
 }
+
+# The last reference to the module is given back by code of the module, when a removed
+# disk is closed. That code is held up then, for as long as a task with a higher priority
+# wants its CPU, and the module is unloaded meanwhile.
+# C driver may fail: its code may be gone when it goes on
+test_unload_during_the_last_close() {
+	local put=$TRACING/events/module/module_put closed=$SCRATCH/closed
+	(($(nproc) > 1)) || skip "needs a second CPU"
+	use_tracing
+	sysctl -q kernel.sched_rt_runtime_us=-1
+	defer "sysctl -q kernel.sched_rt_runtime_us=950000"
+	# One is the base: nobody has a reference any more.
+	echo 'name == "zloop" && refcnt == 1' >"$put/filter"
+	defer "trace_setting 0 $put/enable; echo 0 >$put/filter"
+	trace_setting 1 "$put/enable"
+	mark_log
+	add_dev "$GEOMETRY"
+	# One task closes the disk, on the last CPU; another one has that CPU for ten seconds
+	# as soon as the reference is given back.
+	python3 - "$DEV" "$TRACING/trace_pipe" "$SCRATCH" <<-'PY' &
+	import os, sys, time
+	device, pipe, scratch = sys.argv[1:]
+	def take_cpu(priority):
+	    os.sched_setaffinity(0, {os.cpu_count() - 1})
+	    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+	def mark(name):
+	    os.close(os.open(f"{scratch}/{name}", os.O_CREAT))
+	fd = os.open(device, os.O_RDONLY)
+	events = os.open(pipe, os.O_RDONLY)
+	if (closer := os.fork()) == 0:
+	    os.close(events)
+	    mark("open")
+	    while not os.path.exists(f"{scratch}/go"):
+	        time.sleep(0.1)
+	    time.sleep(0.5)
+	    take_cpu(1)
+	    os.close(fd)
+	    os._exit(0)
+	os.close(fd)
+	while not os.path.exists(f"{scratch}/go"):
+	    time.sleep(0.1)
+	take_cpu(2)
+	os.read(events, 1)
+	mark("closing")
+	end = time.monotonic() + 10
+	while time.monotonic() < end:
+	    pass
+	_, status = os.waitpid(closer, 0)
+	mark("closed")
+	sys.exit(status != 0)
+	PY
+	until [[ -e $SCRATCH/open ]]; do sleep 0.1; done
+	remove_dev
+	touch "$SCRATCH/go"
+	until [[ -e $SCRATCH/closing ]]; do sleep 0.1; done
+	rmmod zloop
+	[[ -e $closed ]] || echo "unloaded before the disk was closed"
+	wait $! || fail "the task that closed the disk has died"
+	insmod "$(module_is "$DRIVER")"
+	[[ -z $(log_since | grep -E 'BUG|Oops') ]] || fail "$(log_since)"
+}

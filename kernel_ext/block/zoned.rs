@@ -145,6 +145,8 @@ pub(crate) struct ZoneReport<'a> {
     /// The zone that was added last.
     zone: bindings::blk_zone,
     reported: u32,
+    /// How many zones were asked for.
+    wanted: u32,
     _call: core::marker::PhantomData<&'a mut ()>,
 }
 
@@ -153,10 +155,11 @@ impl ZoneReport<'_> {
     ///
     /// # Safety
     ///
-    /// `disk` and `args` must be the arguments of a call of the `report_zones` operation that lasts
-    /// for the lifetime of the result.
+    /// `disk`, `wanted` and `args` must be the arguments of a call of the `report_zones` operation
+    /// that lasts for the lifetime of the result.
     pub(super) unsafe fn from_raw(
         disk: *mut bindings::gendisk,
+        wanted: u32,
         args: *mut bindings::blk_report_zones_args,
     ) -> Self {
         Self {
@@ -164,6 +167,7 @@ impl ZoneReport<'_> {
             args,
             zone: pin_init::zeroed(),
             reported: 0,
+            wanted,
             _call: core::marker::PhantomData,
         }
     }
@@ -171,9 +175,12 @@ impl ZoneReport<'_> {
     /// Adds the next zone; zones are added in their order.
     ///
     /// The block layer takes over the write pointer that is reported. Fails if the one who asked
-    /// for the report wants no more of it.
+    /// for the report wants no more of it, or has room for no more.
     #[inline]
     pub(crate) fn push(&mut self, zone: &ReportedZone) -> Result {
+        if self.reported >= self.wanted {
+            return Err(EINVAL);
+        }
         self.zone.start = zone.start;
         self.zone.len = zone.len;
         self.zone.capacity = zone.capacity;

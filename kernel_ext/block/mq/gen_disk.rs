@@ -393,7 +393,7 @@ impl<T: Operations> DiskVTable<T> {
             // SAFETY: By the safety requirement.
             let private = unsafe { Private::<T>::of(disk) };
             // SAFETY: By the safety requirement.
-            let mut report = unsafe { ZoneReport::from_raw(disk, args) };
+            let mut report = unsafe { ZoneReport::from_raw(disk, nr_zones, args) };
             T::report_zones(
                 private.queue_data.borrow(),
                 private.work_queue(),

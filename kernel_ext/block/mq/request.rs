@@ -117,6 +117,9 @@ pub(super) struct Pdu<T: Operations> {
 }
 
 impl<T: Operations> Pdu<T> {
+    /// A pdu is where its request ends, which is aligned no better than the request.
+    const IS_ALIGNED: () = assert!(align_of::<Self>() <= align_of::<bindings::request>());
+
     pub(super) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             data <- T::new_request_data(),
@@ -131,6 +134,7 @@ impl<T: Operations> Pdu<T> {
     ///
     /// `rq` must be a request of a tag set of `T`.
     pub(super) unsafe fn of(rq: *mut bindings::request) -> *mut Self {
+        let () = Self::IS_ALIGNED;
         // SAFETY: There is room for a pdu behind each request of the tag set.
         unsafe { rq.add(1) }.cast()
     }

@@ -47,7 +47,8 @@ use crate::{
         workqueue::{
             Deputy,
             Helpers,
-            OwnedQueue, //
+            OwnedQueue,
+            Queue, //
         },
     },
     options::{
@@ -88,7 +89,6 @@ use kernel::{
         ArcBorrow,
         Mutex, //
     },
-    workqueue::Queue,
 };
 
 /// The largest request in sectors, and the largest zone append: 1 MiB.

@@ -29,10 +29,13 @@ use crate::{
         Zloop,
         MAX_HW_SECTORS, //
     },
-    kernel_ext::block::mq::{
-        Command,
-        Request,
-        RequestList, //
+    kernel_ext::{
+        block::mq::{
+            Command,
+            Request,
+            RequestList, //
+        },
+        workqueue::Queue, //
     },
     reset_all::ResetAll,
 };
@@ -40,8 +43,7 @@ use core::mem::take;
 use kernel::{
     block::SECTOR_SHIFT,
     error::Result,
-    sync::Arc,
-    workqueue::Queue, //
+    sync::Arc, //
 };
 
 /// What is to be done in a zone, and whose turn it is.

@@ -51,7 +51,8 @@ use crate::{
             FileExt,
             FileSize, //
         },
-        task::BlockIoScope, //
+        task::BlockIoScope,
+        workqueue::Queue, //
     },
     mailbox::{
         Attend,
@@ -110,7 +111,6 @@ use kernel::{
         Mutex, //
     },
     workqueue::{
-        Queue,
         Work,
         WorkItem, //
     },

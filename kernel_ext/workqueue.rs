@@ -8,12 +8,13 @@ use core::{
     cell::Cell,
     mem::transmute,
     ops::Deref,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
-    bindings,
-    container_of,
-    fmt,
+    bindings, container_of, fmt,
     prelude::*,
     static_lock_class,
     str::CString,
@@ -23,9 +24,29 @@ use kernel::{
         Msecs, //
     },
     types::Opaque,
-    workqueue::Queue, //
+    workqueue::{
+        self,
+        RawWorkItem, //
+    },
 };
 use pin_init::stack_pin_init;
+
+/// A workqueue that may be destroyed.
+///
+/// It is the kernel crate's, but takes no delayed work: a timer queues that, for which nobody waits
+/// who destroys the workqueue.
+#[repr(transparent)]
+pub(crate) struct Queue(workqueue::Queue);
+
+impl Queue {
+    /// Enqueues a work item.
+    pub(crate) fn enqueue<W, const ID: u64>(&self, work: W) -> W::EnqueueOutput
+    where
+        W: RawWorkItem<ID> + Send + 'static,
+    {
+        self.0.enqueue(work)
+    }
+}
 
 /// A workqueue that is destroyed when this is dropped, after all of its work has been done.
 ///
@@ -86,7 +107,9 @@ impl Deref for OwnedQueue {
 
     fn deref(&self) -> &Queue {
         // SAFETY: By the type invariant it is a workqueue, and it lives as long as `self`.
-        unsafe { Queue::from_raw(self.0.as_ptr()) }
+        let queue = unsafe { workqueue::Queue::from_raw(self.0.as_ptr()) };
+        // SAFETY: The two types are the same, transparently.
+        unsafe { &*ptr::from_ref(queue).cast::<Queue>() }
     }
 }
 

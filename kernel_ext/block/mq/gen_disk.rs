@@ -17,7 +17,10 @@ use crate::kernel_ext::{
     },
     module::ModuleRef,
     task::BlockIoScope,
-    workqueue::OwnedQueue, //
+    workqueue::{
+        OwnedQueue,
+        Queue, //
+    },
 };
 use core::{
     marker::PhantomData,
@@ -50,8 +53,7 @@ use kernel::{
         },
         Arc, //
     },
-    types::ForeignOwnable,
-    workqueue::Queue, //
+    types::ForeignOwnable, //
 };
 
 // `include/linux/blkdev.h`; `bindgen` can't evaluate its macros.

@@ -23,6 +23,7 @@ use crate::kernel_ext::{
         NestedIoScope,
         Plug, //
     },
+    workqueue::Queue, //
 };
 use core::{
     iter::successors,
@@ -38,8 +39,7 @@ use kernel::{
     bindings,
     error::from_result,
     prelude::*,
-    types::ForeignOwnable,
-    workqueue::Queue, //
+    types::ForeignOwnable, //
 };
 use pin_init::stack_pin_init;
 

@@ -10,7 +10,10 @@ use super::{
     operations::QueueDataRef,
     Operations, //
 };
-use crate::kernel_ext::block::Status;
+use crate::kernel_ext::{
+    block::Status,
+    workqueue::Queue, //
+};
 use core::{
     marker::PhantomData,
     mem::{
@@ -42,7 +45,6 @@ use kernel::{
     types::ForeignOwnable,
     workqueue::{
         HasWork,
-        Queue,
         RawWorkItem,
         Work,
         WorkItem,

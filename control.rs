@@ -158,11 +158,11 @@ enum State {
 }
 
 impl Registry {
-    fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
             devices <- new_mutex!(KVec::new(), "zloop_devices"),
             refused: MessageLimit::new(),
-            status: StatusRoot::new(),
+            status: StatusRoot::new()?,
         })
     }
 

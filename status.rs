@@ -41,11 +41,12 @@ use core::fmt;
 use kernel::{prelude::*, str::CString, sync::Arc};
 
 /// The directory of all devices in debugfs.
-pub(crate) struct StatusRoot(Directory);
+pub(crate) struct StatusRoot(Arc<Directory>);
 
 impl StatusRoot {
-    pub(crate) fn new() -> Self {
-        Self(Directory::new(c"zloop", None))
+    pub(crate) fn new() -> Result<Self> {
+        let root = Directory::new(c"zloop", None);
+        Ok(Self(Arc::new(root, GFP_KERNEL)?))
     }
 
     /// Shows a device until what is returned is dropped.
@@ -55,7 +56,7 @@ impl StatusRoot {
     /// ENOMEM. If debugfs can't show it, that is no error.
     pub(crate) fn show(&self, device: Arc<Device>) -> Result<DeviceStatus> {
         let name = CString::try_from_fmt(fmt!("zloop{}", device.common().id()))?;
-        let directory = SharedDirectory::new(&name, &self.0, device);
+        let directory = SharedDirectory::new(&name, self.0.clone(), device);
         directory.file::<CountersFile>(c"counters");
         directory.file::<ZonesFile>(c"zones");
         Ok(directory)

@@ -43,8 +43,12 @@ pub(crate) trait Show<D>: 'static {
 ///
 /// # Invariants
 ///
-/// `self.0` is what `debugfs_create_dir()` returned.
-pub(crate) struct Directory(*mut bindings::dentry);
+/// `dentry` is what `debugfs_create_dir()` returned, and has not been removed.
+pub(crate) struct Directory {
+    dentry: *mut bindings::dentry,
+    /// It is there for longer: to remove it removes all that is in it.
+    _parent: Option<Arc<Self>>,
+}
 
 // SAFETY: debugfs may be used by any task.
 unsafe impl Send for Directory {}
@@ -53,13 +57,16 @@ unsafe impl Sync for Directory {}
 
 impl Directory {
     /// Makes a directory, in `parent` or at the top.
-    pub(crate) fn new(name: &CStr, parent: Option<&Self>) -> Self {
-        let parent = parent.map_or(null_mut(), |parent| parent.0);
+    pub(crate) fn new(name: &CStr, parent: Option<Arc<Self>>) -> Self {
+        let place = parent.as_ref().map_or(null_mut(), |parent| parent.dentry);
         // SAFETY: The name is a C string. A parent is one of debugfs' or an error pointer, which is
         // allowed.
-        let dentry = unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), parent) };
-        // INVARIANT: It was returned just now.
-        Self(dentry)
+        let dentry = unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), place) };
+        // INVARIANT: It was returned just now. The parent, with which it would be removed, stays.
+        Self {
+            dentry,
+            _parent: parent,
+        }
     }
 }
 
@@ -67,7 +74,7 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; an error pointer is allowed. This waits for those who are
         // reading a file in it.
-        unsafe { bindings::debugfs_remove(self.0) };
+        unsafe { bindings::debugfs_remove(self.dentry) };
     }
 }
 
@@ -80,7 +87,7 @@ pub(crate) struct SharedDirectory<D> {
 
 impl<D: Send + Sync + 'static> SharedDirectory<D> {
     /// Makes a directory in `parent`.
-    pub(crate) fn new(name: &CStr, parent: &Directory, data: Arc<D>) -> Self {
+    pub(crate) fn new(name: &CStr, parent: Arc<Directory>, data: Arc<D>) -> Self {
         Self {
             directory: Directory::new(name, Some(parent)),
             data,
@@ -96,7 +103,7 @@ impl<D: Send + Sync + 'static> SharedDirectory<D> {
             bindings::debugfs_create_file_full(
                 name.as_char_ptr(),
                 0o400,
-                self.directory.0,
+                self.directory.dentry,
                 Arc::as_ptr(&self.data).cast_mut().cast(),
                 null(),
                 &File::<D, S>::OPERATIONS,

@@ -12,7 +12,13 @@ pub(crate) use self::file::{
     IoAlignment,
     OpenFile, //
 };
-pub(super) use self::freeze::{
-    end_write,
-    try_start_write, //
+pub(super) use self::{
+    file::{
+        FMODE_READ,
+        FMODE_WRITE, //
+    },
+    freeze::{
+        end_write,
+        try_start_write, //
+    },
 };

@@ -93,6 +93,10 @@ const FALLOC_FL_ZERO_RANGE: c_int = 0x10;
 // `include/uapi/asm-generic/fcntl.h`; the crate has no constant for it.
 const O_TMPFILE: u32 = 0o20000000 | flags::O_DIRECTORY;
 
+// `include/linux/fs.h`; `bindgen` can't evaluate its macros.
+pub(in crate::kernel_ext) const FMODE_READ: bindings::fmode_t = 1 << 0;
+pub(in crate::kernel_ext) const FMODE_WRITE: bindings::fmode_t = 1 << 1;
+
 /// The largest block of a disk in bytes.
 const MAX_BLOCK: u32 = 4096;
 
@@ -290,8 +294,10 @@ impl Directory {
         unsafe { adopt(file) }
     }
 
-    /// Gives all names in this directory to `f`, in the file system's order. Can be called once.
+    /// Gives all names in this directory to `f`, in the file system's order.
     pub(crate) fn for_each_name(&self, mut f: impl FnMut(&[u8])) -> Result {
+        // An open directory is for one reader at a time, and remembers how far that has come.
+        let dir = self.open_path_in(c".", flags::O_RDONLY | flags::O_DIRECTORY, 0)?;
         let mut names = Names {
             context: bindings::dir_context {
                 actor: Some(Names::actor),
@@ -304,9 +310,9 @@ impl Directory {
         };
         loop {
             names.seen = 0;
-            // SAFETY: The directory is open. Its file system gives `context` to the actor, and
-            // nothing else.
-            to_result(unsafe { bindings::iterate_dir(self.0.as_ptr(), &raw mut names.context) })?;
+            // SAFETY: The directory is open, and nobody else has `dir`. Its file system gives
+            // `context` to the actor, and nothing else.
+            to_result(unsafe { bindings::iterate_dir(dir.as_ptr(), &raw mut names.context) })?;
             if names.seen == 0 {
                 return Ok(());
             }
@@ -543,8 +549,8 @@ pub(crate) trait FileExt {
 
 impl FileExt for File {
     fn file_type(&self) -> u32 {
-        // SAFETY: An open file has an inode; the type of an inode doesn't change.
-        let mode = unsafe { (*(*self.as_ptr()).f_inode).i_mode };
+        // SAFETY: An open file has an inode. Its type doesn't change, but other bits may meanwhile.
+        let mode = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_mode).read_volatile() };
         u32::from(mode) & bindings::S_IFMT
     }
 
@@ -572,13 +578,16 @@ impl FileExt for File {
             let unit = stat.dio_offset_align;
             (unit, unit, stat.dio_mem_align - 1)
         } else if let Some(bdev) = NonNull::new(bdev) {
-            // SAFETY: The disk below a file system that is in use is valid, and has a queue.
-            let limits = unsafe { &(*(*bdev.as_ptr()).bd_queue).limits };
-            (
-                limits.physical_block_size,
-                limits.logical_block_size,
-                limits.dma_alignment,
-            )
+            // SAFETY: The disk below a file system that is in use is valid, and has a queue. Its
+            // limits may change meanwhile.
+            unsafe {
+                let limits = &raw const (*(*bdev.as_ptr()).bd_queue).limits;
+                (
+                    (&raw const (*limits).physical_block_size).read_volatile(),
+                    (&raw const (*limits).logical_block_size).read_volatile(),
+                    (&raw const (*limits).dma_alignment).read_volatile(),
+                )
+            }
         } else {
             (SECTOR_SIZE, SECTOR_SIZE, SECTOR_SIZE - 1)
         };
@@ -609,8 +618,15 @@ impl FileExt for File {
     }
 
     fn has_holes(&self) -> bool {
-        // SAFETY: The file is open; its operations don't change.
-        let Some(fallocate) = (unsafe { (*(*self.as_ptr()).f_op).fallocate }) else {
+        // SAFETY: The file is open; its operations don't change, nor does what it is open for. Other
+        // bits of its mode may meanwhile.
+        let (mode, fallocate) = unsafe {
+            (
+                (&raw const (*self.as_ptr()).f_mode).read_volatile(),
+                (*(*self.as_ptr()).f_op).fallocate,
+            )
+        };
+        let Some(fallocate) = fallocate.filter(|_| mode & FMODE_WRITE != 0) else {
             return false;
         };
         // SAFETY: The file is open. While its file system is frozen, which may be for long, it

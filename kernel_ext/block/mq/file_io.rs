@@ -35,7 +35,9 @@ use super::{
 use crate::kernel_ext::{
     fs::{
         end_write,
-        try_start_write, //
+        try_start_write,
+        FMODE_READ,
+        FMODE_WRITE, //
     },
     task::{
         file_size_is_unlimited,
@@ -66,8 +68,6 @@ use kernel::{
 };
 
 // `include/linux/fs.h`; `bindgen` can't evaluate its macros.
-const FMODE_READ: bindings::fmode_t = 1 << 0;
-const FMODE_WRITE: bindings::fmode_t = 1 << 1;
 const FMODE_NOWAIT: bindings::fmode_t = 1 << 27;
 const IOCB_DSYNC: u32 = 0x2;
 const IOCB_NOWAIT: u32 = 0x8;
@@ -261,8 +261,8 @@ impl<T: FileIoOperations> RequestList<T> {
             }
             Direction::Write => bindings::IOCB_WRITE,
         };
-        // SAFETY: A file's `f_iocb_flags` don't change while we do I/O on it: nobody else has it.
-        let iocb_flags = unsafe { (*ki_filp).f_iocb_flags };
+        // SAFETY: The file is open. If others have it they may change the flags meanwhile.
+        let iocb_flags = unsafe { (&raw const (*ki_filp).f_iocb_flags).read_volatile() };
         let iocb = bindings::kiocb {
             ki_filp,
             ki_pos,

@@ -175,10 +175,13 @@ impl ZoneReport<'_> {
     /// Adds the next zone; zones are added in their order.
     ///
     /// The block layer takes over the write pointer that is reported. Fails if the one who asked
-    /// for the report wants no more of it, or has room for no more.
+    /// for the report wants no more of it, or has room for no more, and if the write pointer is not
+    /// in the zone.
     #[inline]
     pub(crate) fn push(&mut self, zone: &ReportedZone) -> Result {
-        if self.reported >= self.wanted {
+        // The block layer would make a note of the zone that the write pointer is in.
+        let misplaced = |wp: u64| wp.wrapping_sub(zone.start) > zone.len;
+        if self.reported >= self.wanted || zone.wp.is_some_and(misplaced) {
             return Err(EINVAL);
         }
         self.zone.start = zone.start;

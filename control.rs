@@ -227,7 +227,7 @@ impl Registry {
 
     /// Declares zones to have failed or to be good, and has the block layer know.
     fn declare(&self, id: u32, declaration: &Declaration) -> Result {
-        let live = self
+        let mut live = self
             .take_device(id, State::Changing)
             .map_err(|(why, errno)| {
                 refuse!(id, "{}: {why}", Shown(declaration));

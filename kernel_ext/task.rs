@@ -119,7 +119,7 @@ pub(crate) fn is_plain_task() -> bool {
 /// nor to the list of bios that waits for the task to return from the device above. To such a list
 /// nobody could add while being waited for, when memory is short.
 #[must_use = "the scope ends when this is dropped"]
-pub(crate) struct NestedIoScope {
+pub(super) struct NestedIoScope {
     plug: *mut bindings::blk_plug,
     bio_list: *mut bindings::bio_list,
     _scope: BlockIoScope,
@@ -131,7 +131,7 @@ impl NestedIoScope {
     /// Fails unless the task is a [plain one](is_plain_task), and if its plug has requests of other
     /// queues in it, which are out of reach in the scope: the I/O below might wait for what they
     /// hold.
-    pub(crate) fn enter(queue: *const bindings::request_queue) -> Option<Self> {
+    pub(super) fn enter(queue: *const bindings::request_queue) -> Option<Self> {
         let task = Task::current_raw();
         // SAFETY: `task` is the current task, which is alive, and its plug is its own.
         if !is_plain_task() || unsafe { plug_has_others((*task).plug, queue) } {
@@ -213,7 +213,7 @@ unsafe fn plug_has_others(
 ///
 /// `inner` is the current task's plug.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Plug<'a> {
+pub(super) struct Plug<'a> {
     #[pin]
     inner: Opaque<bindings::blk_plug>,
     /// The scope has no other plug.
@@ -223,7 +223,7 @@ pub(crate) struct Plug<'a> {
 impl<'a> Plug<'a> {
     /// Gives the current task a plug for about `nr_ios` requests, which the block layer allocates
     /// together.
-    pub(crate) fn start(_scope: &'a mut NestedIoScope, nr_ios: usize) -> impl PinInit<Self> {
+    pub(super) fn start(_scope: &'a mut NestedIoScope, nr_ios: usize) -> impl PinInit<Self> {
         // `BLK_MAX_REQUEST_COUNT`, the limit of `blk_start_plug_nr_ios()`, which is not exported.
         const MAX_NR_IOS: usize = 32;
 

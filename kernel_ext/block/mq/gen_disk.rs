@@ -318,8 +318,9 @@ impl<T: Operations> Disk<T> {
     ///
     /// What it remembers of a zone it takes from a report, and then only from the requests that
     /// end. So that nothing falls in between, requests wait until all is known: those under way
-    /// are waited for. The caller must hold nothing that they need.
-    pub(crate) fn revalidate_zones(&self) -> Result {
+    /// are waited for. The caller must hold nothing that they need. One revalidation is done at a
+    /// time, since one that fails frees what the block layer knows of the zones.
+    pub(crate) fn revalidate_zones(&mut self) -> Result {
         // No allocation may wait for a request to this very disk meanwhile.
         let _scope = BlockIoScope::enter();
         // SAFETY: By the type invariant; a disk has a queue.

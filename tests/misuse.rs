@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a driver can't do wrong, because it doesn't compile.
+//!
+//! `tests/style misuse` builds the driver with this module in it, and wants just the errors that
+//! are named at the ends of lines. Each of them is a use of `kernel_ext` that would be undefined
+//! behaviour, in code that is not `unsafe`.
+
+use crate::{
+    device::Zloop,
+    kernel_ext::{
+        block::{
+            mq::{
+                Direction,
+                Disk,
+                IdleRequest,
+                Request,
+                RequestList, //
+            },
+            Status,
+        },
+        debugfs::Directory,
+        module::ModuleRef,
+        workqueue::OwnedQueue, //
+    },
+};
+use kernel::{
+    fs::File,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+fn needs_send<T: Send>(_: T) {}
+
+/// It would be queued again while it is under way.
+fn start_and_give_back(request: IdleRequest<Zloop>) -> Result<(), IdleRequest<Zloop>> {
+    drop(request.start());
+    Err(request) //~ E0382
+}
+
+/// It could be given back in the place of another one.
+fn send_idle(request: IdleRequest<Zloop>) {
+    needs_send(request); //~ E0277
+}
+
+fn end_twice(request: Request<Zloop>) {
+    request.end(Status::OK);
+    request.end(Status::OK); //~ E0382
+}
+
+fn look_at_ended(list: &mut RequestList<Zloop>) -> bool {
+    let first = list.front();
+    drop(list.pop_front()); //~ E0502
+    first.is_some()
+}
+
+/// The block layer would give back a reference to another zone.
+fn move_write(request: &mut Request<Zloop>) {
+    request.set_sector(0); //~ E0599
+}
+
+fn move_append_while_shared(request: &Request<Zloop>) {
+    drop(request.as_append()); //~ E0596
+}
+
+/// The pages of a write may be read-only, and a discard has none.
+fn read_into_any(request: Request<Zloop>, file: ARef<File>) {
+    RequestList::from(request).submit(file, 0, Direction::Read, None); //~ E0061
+}
+
+fn fill_any(request: &Request<Zloop>) {
+    request.fill_zero_after(0); //~ E0599
+}
+
+/// A timer would find the queue gone.
+fn delay<W>(queue: &OwnedQueue, work: W) {
+    queue.enqueue_delayed(work, 1); //~ E0599
+}
+
+/// It would be removed twice.
+fn outlive_parent(parent: Directory) -> Directory {
+    Directory::new(c"child", Some(&parent)) //~ E0308
+}
+
+/// The module's code could be gone before it was left.
+fn keep_module_that_does_not_wait(_: ModuleRef<crate::Zloop>) {} //~ E0277
+
+fn revalidate_shared(disk: &Disk<Zloop>) -> Result {
+    disk.revalidate_zones() //~ E0596
+}

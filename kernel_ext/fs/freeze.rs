@@ -37,11 +37,7 @@ pub(in crate::kernel_ext) unsafe fn try_start_write(file: *mut bindings::file) -
 /// which is how `kiocb_start_write()` leaves it.
 pub(in crate::kernel_ext) unsafe fn end_write(file: *mut bindings::file) {
     // SAFETY: An open file has an inode, which has a super block.
-    let (mode, sb) = unsafe {
-        let inode = (*file).f_inode;
-        ((*inode).i_mode, (*inode).i_sb)
-    };
-    debug_assert!(u32::from(mode) & bindings::S_IFMT == bindings::S_IFREG);
+    let sb = unsafe { (*(*file).f_inode).i_sb };
     // The slow path of `percpu_up_read()` is right always, and the one that is exported. It counts
     // per CPU.
     on_one_cpu(|| {

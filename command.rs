@@ -27,6 +27,7 @@ use crate::{
         fs::FileExt,
         task::BlockIoScope, //
     },
+    lanes::Lanes,
     mailbox::Ended,
     options::OldData,
     report,
@@ -36,11 +37,15 @@ use crate::{
 };
 use kernel::{
     block::SECTOR_SHIFT,
+    fs::File,
     impl_has_work, new_work,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
     },
     workqueue::{
         Work,
@@ -58,6 +63,8 @@ pub(crate) struct CommandData {
     /// For such a read that was repeated: how often the zone had been reset by then, and one more;
     /// 0 if it was not repeated.
     repeated: Atomic<u64>,
+    /// The number of the CPU that has handed the request over to another one.
+    cpu: Atomic<u32>,
 }
 
 impl_has_work! {
@@ -70,7 +77,18 @@ impl CommandData {
             work <- new_work!("zloop_command"),
             expected: Atomic::new(0),
             repeated: Atomic::new(0),
+            cpu: Atomic::new(0),
         })
+    }
+
+    /// Notes which CPU hands the request over to another one.
+    pub(crate) fn set_cpu(&self, cpu: u32) {
+        self.cpu.store(cpu, Relaxed);
+    }
+
+    /// Which CPU has handed the request over.
+    pub(crate) fn cpu(&self) -> u32 {
+        self.cpu.load(Relaxed)
     }
 
     /// Notes what a read of a sequential zone must find: all below `sector` of the zone.
@@ -134,26 +152,70 @@ pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
 /// as a work item. For `queue_rq`.
 pub(crate) fn transfer_now(
     submission: &Submission<'_>,
+    lanes: &Lanes,
     zone: &Zone<'_>,
     request: Request<Zloop>,
     direction: Direction,
 ) {
     let armed = request.queue_data().common().faults().is_armed();
-    match zone.open_file() {
-        // A FUA write waits for the medium, and so does one whose old data must be saved.
-        Some(file)
-            if request.bytes() <= MAX_BYTES_NOW
-                && !request.is_fua()
-                && !armed
-                && (direction == Direction::Read || !saves_old_data(&request)) =>
-        {
-            let position = begin_transfer(zone, &request);
-            if direction == Direction::Write && !file.is_known_to_have(end(&request, position)) {
-                return RequestList::from(request).enqueue();
-            }
-            RequestList::from(request).submit_nowait(submission, file, position);
+    // A FUA write waits for the medium, and so does one whose old data must be saved.
+    if request.bytes() > MAX_BYTES_NOW
+        || request.is_fua()
+        || armed
+        || (direction == Direction::Write && saves_old_data(&request))
+        || !submission.is_by_plain_task()
+    {
+        return RequestList::from(request).enqueue();
+    }
+    match lanes.hand_over(request, submission.work_queue()) {
+        Ok(()) => {}
+        Err(request) => {
+            let target = target_without_waiting(zone, &request, direction);
+            try_transfer(Some(submission), target, request);
         }
-        _ => RequestList::from(request).enqueue(),
+    }
+}
+
+/// Carries out, for another CPU, a request that [`transfer_now`] has handed over. For a work item,
+/// within a [`BlockIoScope`].
+pub(crate) fn transfer_in_lane(request: Request<Zloop>) {
+    let direction = match request.command() {
+        Some(Command::Read) => Direction::Read,
+        _ => Direction::Write,
+    };
+    let target = request
+        .queue_data()
+        .zone_at(request.sector())
+        .and_then(|zone| target_without_waiting(&zone, &request, direction));
+    try_transfer(None, target, request);
+}
+
+/// The file that a read, or a write to a conventional zone, goes to, and the position in bytes, if
+/// the file is open and long enough.
+fn target_without_waiting(
+    zone: &Zone<'_>,
+    request: &Request<Zloop>,
+    direction: Direction,
+) -> Option<(ARef<File>, u64)> {
+    let file = zone.open_file()?;
+    let position = begin_transfer(zone, request);
+    if direction == Direction::Write && !file.is_known_to_have(end(request, position)) {
+        return None;
+    }
+    Some((file, position))
+}
+
+/// Carries out a request that has a `target`, unless it would have to wait: then a work item does
+/// it.
+fn try_transfer(
+    submission: Option<&Submission<'_>>,
+    target: Option<(ARef<File>, u64)>,
+    request: Request<Zloop>,
+) {
+    let requests = RequestList::from(request);
+    match target {
+        Some((file, position)) => requests.submit_nowait(submission, file, position),
+        None => requests.enqueue(),
     }
 }
 

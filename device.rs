@@ -51,6 +51,7 @@ use crate::{
             Queue, //
         },
     },
+    lanes::Lanes,
     options::{
         AddOptions,
         Append,
@@ -127,6 +128,8 @@ pub(crate) struct Device {
     /// Held during a flush. The next one must not end before it: it relies on its work.
     #[pin]
     flushing: Mutex<Helpers>,
+    /// Where other CPUs help with a deep queue.
+    lanes: Lanes,
     /// Closes the device.
     #[pin]
     closer: Mutex<Deputy>,
@@ -199,11 +202,13 @@ impl Device {
         })?;
         let helpers = Helpers::new()?;
         let closer = Deputy::new()?;
+        let lanes = Lanes::new()?;
         let device = Arc::pin_init(
             pin_init!(Self {
                 common,
                 zones <- zones,
                 has_holes,
+                lanes,
                 flushing <- new_mutex!(helpers, "zloop_flushing"),
                 closer <- new_mutex!(closer, "zloop_closer"),
                 declaring <- new_mutex!((), "zloop_declaring"),
@@ -543,9 +548,9 @@ impl Operations for Zloop {
             (Command::Read, Zone::Sequential(zone)) if zone.is_declared_offline() => {
                 zone.refuse_read(request);
             }
-            (Command::Read, zone) => transfer_now(submission, &zone, request, Direction::Read),
+            (Command::Read, zone) => transfer_now(submission, &device.lanes, &zone, request, Direction::Read),
             (Command::Write, zone @ Zone::Conventional(_)) => {
-                transfer_now(submission, &zone, request, Direction::Write);
+                transfer_now(submission, &device.lanes, &zone, request, Direction::Write);
             }
             (Command::WriteZeroes, Zone::Conventional(_)) => {
                 RequestList::from(request).enqueue();

@@ -656,7 +656,7 @@ impl SequentialZone {
                     && file.is_known_to_have(extent.start << SECTOR_SHIFT) =>
             {
                 let position = extent.start << SECTOR_SHIFT;
-                allowed.submit_nowait(submission, file, position);
+                allowed.submit_nowait(Some(submission), file, position);
             }
             _ => allowed.enqueue(),
         }

@@ -94,6 +94,8 @@ mod geometry;
 mod inject;
 mod kernel_ext;
 #[deny(unsafe_code)]
+mod lanes;
+#[deny(unsafe_code)]
 mod mailbox;
 #[deny(unsafe_code)]
 mod message;
@@ -115,6 +117,8 @@ mod power_failure;
 mod reset_all;
 #[deny(unsafe_code)]
 mod sequential;
+#[deny(unsafe_code)]
+mod sharing;
 #[deny(unsafe_code)]
 mod size;
 #[deny(unsafe_code)]

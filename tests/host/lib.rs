@@ -28,6 +28,8 @@ mod option_text;
 mod options;
 #[path = "../../power_failure.rs"]
 mod power_failure;
+#[path = "../../sharing.rs"]
+mod sharing;
 #[path = "../../size.rs"]
 mod size;
 #[path = "../../team.rs"]

@@ -182,15 +182,17 @@ impl<T: FileIoOperations> RequestList<T> {
     }
 
     /// Like [`Self::submit`], but does not wait for I/O that is not under way, nor for locks of the
-    /// file system: at most for a free request of the device below. For the task whose request it
-    /// is, in [`Operations::queue_rq`]. Not for FUA writes, which wait for the medium.
+    /// file system: at most for a free request of the device below. For the task that queues the
+    /// request, in [`Operations::queue_rq`], or, without a `submission`, for a work item within a
+    /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope). Not for FUA writes, which wait for
+    /// the medium.
     ///
     /// If it can't be done without waiting, or does not succeed for whatever reason, at once or
     /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
     /// gone in another one.
     pub(crate) fn submit_nowait(
         self,
-        submission: &Submission<'_>,
+        submission: Option<&Submission<'_>>,
         file: ARef<File>,
         position: u64,
     ) {
@@ -198,13 +200,14 @@ impl<T: FileIoOperations> RequestList<T> {
         let able = unsafe { (*file.as_ptr()).f_mode } & FMODE_NOWAIT != 0;
         let reads = |first: RequestRef<'_, T>| first.direction() == Some(Direction::Read);
         let allowed = self.front().is_some_and(reads) || file_size_is_unlimited();
-        let scope = match submission.is_batch() {
+        let is_in_scope = submission.is_none_or(|submission| submission.is_batch());
+        let scope = match is_in_scope {
             true => None,
             false => self
                 .front()
                 .and_then(|first| NestedIoScope::enter(first.queue())),
         };
-        if able && allowed && (submission.is_batch() || scope.is_some()) {
+        if able && allowed && (is_in_scope || scope.is_some()) {
             self.start(file, position, Waiting::Forbidden, u32::MAX);
         } else {
             T::file_io_not_now(self);

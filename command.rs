@@ -127,7 +127,7 @@ impl WorkItem for CommandData {
             return zone.attend(requests);
         }
         while let Some(request) = requests.pop_front() {
-            match request.command() {
+            request.charge(|request| match request.command() {
                 Some(Command::Read) => transfer(request, Direction::Read),
                 Some(Command::Write) => transfer(request, Direction::Write),
                 Some(Command::Flush) => {
@@ -138,7 +138,7 @@ impl WorkItem for CommandData {
                 Some(Command::ZoneResetAll) => ResetAll::run(request),
                 Some(Command::Discard | Command::WriteZeroes) => zeroing::zero(request),
                 _ => request.end(Status::NOTSUPP),
-            }
+            });
         }
     }
 }
@@ -162,6 +162,7 @@ pub(crate) fn transfer_now(
     if request.bytes() > MAX_BYTES_NOW
         || request.is_fua()
         || armed
+        || !request.is_charged_to_current()
         || (direction == Direction::Write && saves_old_data(&request))
         || !submission.is_by_plain_task()
     {

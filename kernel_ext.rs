@@ -8,6 +8,8 @@
 //! support for `rnull`), its names are used.
 
 pub(crate) mod block;
+#[cfg(all(CONFIG_BLK_CGROUP, CONFIG_MEMCG))]
+mod cgroup;
 pub(crate) mod compat;
 pub(crate) mod cred;
 pub(crate) mod debugfs;

@@ -217,7 +217,7 @@ impl WorkItem for Lane {
             if let Some(cpu) = this.cpus.get(request.data().cpu() as usize) {
                 let _ = cpu.waiting.fetch_sub(1, Relaxed);
             }
-            transfer_in_lane(request);
+            request.charge(transfer_in_lane);
             let _ = this.len.fetch_sub(1, Relaxed);
         }
     }

@@ -252,8 +252,9 @@ impl Mailbox {
         while let Some(next) = self.queue.front() {
             let more = next.sectors();
             let follows = command == Some(Command::ZoneAppend) || next.sector() == end;
+            let may_join = batch.front().is_some_and(|first| first.may_join(&next));
             sectors = sectors.saturating_add(more);
-            if next.command() != command || !follows || sectors > MAX_HW_SECTORS {
+            if next.command() != command || !follows || !may_join || sectors > MAX_HW_SECTORS {
                 return;
             }
             end = end.saturating_add(u64::from(more));

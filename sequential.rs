@@ -388,7 +388,9 @@ impl SequentialZone {
         let attend = self.mailbox.lock().attend();
         let (extent, result) = match attend {
             Attend::Ended(extent, result) => (extent, result),
-            Attend::Submit(extent) => return self.submit(requests, extent),
+            Attend::Submit(extent) => {
+                return requests.charge(|requests| self.submit(requests, extent));
+            }
             Attend::Nothing => return requests.end(Status::IOERR),
         };
         match result {
@@ -501,7 +503,7 @@ impl SequentialZone {
                 }
                 Job::Write(requests) => self.write(requests),
                 Job::Single(request) => {
-                    self.single(request);
+                    request.charge(|request| self.single(request));
                     Next::Job
                 }
             };
@@ -520,7 +522,7 @@ impl SequentialZone {
         };
         // Whoever ends the write is the one who goes on.
         self.mailbox.lock().begin_write(extent);
-        self.submit(allowed, extent);
+        allowed.charge(|allowed| self.submit(allowed, extent));
         Next::Wait
     }
 
@@ -628,6 +630,7 @@ impl SequentialZone {
             || request.is_fua()
             || !submission.is_by_plain_task()
             || !self.common.extends().is_worth_trying()
+            || !request.is_charged_to_current()
         {
             return self.post(request);
         }

@@ -2,8 +2,37 @@
 
 //! The block layer.
 
+#[cfg(CONFIG_BLK_CGROUP)]
+mod cgroup;
 pub(crate) mod mq;
 pub(crate) mod zoned;
+
+/// The same where I/O is charged to nobody.
+#[cfg(not(CONFIG_BLK_CGROUP))]
+mod cgroup {
+    use kernel::bindings::bio;
+
+    /// # Safety
+    ///
+    /// None.
+    pub(super) unsafe fn charge<R>(_bio: *mut bio, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    /// # Safety
+    ///
+    /// None.
+    pub(super) unsafe fn is_of_current(_bio: *mut bio) -> bool {
+        true
+    }
+
+    /// # Safety
+    ///
+    /// None.
+    pub(super) unsafe fn is_same(_one: *const bio, _other: *const bio) -> bool {
+        true
+    }
+}
 
 use kernel::{
     bindings,

@@ -190,6 +190,9 @@ impl<T: FileIoOperations> RequestList<T> {
     /// If it can't be done without waiting, or does not succeed for whatever reason, at once or
     /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
     /// gone in another one.
+    ///
+    /// The I/O is charged to the current task's cgroup, which should be that of the
+    /// [requests](Request::is_charged_to_current).
     pub(crate) fn submit_nowait(
         self,
         submission: Option<&Submission<'_>>,
@@ -272,6 +275,7 @@ impl<T: FileIoOperations> RequestList<T> {
             ki_complete: Some(ki_complete::<T>),
             // CAST: A set of bits.
             ki_flags: (iocb_flags | write_flag | waiting_flag) as c_int,
+            ki_ioprio: head.ioprio(),
             ..pin_init::zeroed()
         };
         // From here on the request belongs to the operation.

@@ -11,7 +11,10 @@ use super::{
     Operations, //
 };
 use crate::kernel_ext::{
-    block::Status,
+    block::{
+        cgroup,
+        Status, //
+    },
     workqueue::Queue, //
 };
 use core::{
@@ -360,6 +363,42 @@ impl<T: Operations> Request<T> {
         }
     }
 
+    /// The request's I/O priority, an `IOPRIO_PRIO_VALUE()`: `req_get_ioprio()`.
+    pub(super) fn ioprio(&self) -> u16 {
+        // SAFETY: A request's bios are valid while the request is.
+        unsafe { self.bio().as_ref() }.map_or(0, |bio| bio.bi_ioprio)
+    }
+
+    /// Whether I/O for both requests may be one operation: they have the same priority and are
+    /// charged to the same cgroup.
+    pub(crate) fn may_join(&self, other: &Self) -> bool {
+        // SAFETY: A request's bios are valid while the request is.
+        self.ioprio() == other.ioprio() && unsafe { cgroup::is_same(self.bio(), other.bio()) }
+    }
+
+    /// Whether the request is charged to the cgroup of the current task, a user task, so that I/O
+    /// for it may be submitted by this one.
+    pub(crate) fn is_charged_to_current(&self) -> bool {
+        // SAFETY: A request's bios are valid while the request is.
+        unsafe { cgroup::is_of_current(self.bio()) }
+    }
+
+    /// Calls `f`, which is to carry out the request, in a worker. What it does is charged to the
+    /// cgroup that the request is charged to.
+    ///
+    /// Calls are not to be nested: after the inner one the rest of the outer one is charged to
+    /// nobody.
+    pub(crate) fn charge<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        // SAFETY: A request's bios are valid while the request is, which `f` gets.
+        unsafe { cgroup::charge(self.bio(), || f(self)) }
+    }
+
+    /// The request's first bio, or null.
+    fn bio(&self) -> *mut bindings::bio {
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { (*self.as_ptr()).bio }
+    }
+
     /// Ends a read of which `bytes` bytes are there; the rest reads as zeros. Any other request has
     /// no such data, and ends with [`Status::IOERR`].
     pub(crate) fn end_read(self, bytes: u32) {
@@ -383,8 +422,7 @@ impl<T: Operations> Request<T> {
     ///
     /// The request must have data, by [`Self::direction`]: others may have bios without an array.
     pub(super) unsafe fn bvecs(&self) -> Bvecs<'_> {
-        // SAFETY: By the type invariant the request is valid.
-        let bio = unsafe { (*self.as_ptr()).bio };
+        let bio = self.bio();
         // SAFETY: A request's bios are valid while the request is.
         let iter = unsafe { bio.as_ref() }.map(|bio| bio.bi_iter);
         Bvecs {
@@ -721,6 +759,14 @@ impl<T: Operations> RequestList<T> {
     /// Whether what any of the requests writes must be durable before it ends.
     pub(crate) fn is_fua(&self) -> bool {
         self.iter().any(|request| request.is_fua())
+    }
+
+    /// Does what [`Request::charge`] does, for the cgroup of the first request: those of a list are
+    /// of one if they [may be joined](Request::may_join). `f` is given an empty list as it is.
+    pub(crate) fn charge<R>(self, f: impl FnOnce(Self) -> R) -> R {
+        let bio = self.front().map_or(null_mut(), |first| first.bio());
+        // SAFETY: A request's bios are valid while the request is, which `f` gets.
+        unsafe { cgroup::charge(bio, || f(self)) }
     }
 
     /// Ends all requests in their order with the same status.

@@ -5,7 +5,6 @@
 # being charged to the root cgroup, where no limit holds; and against a request's priority getting
 # lost on the way to the file. The debug kernel has no such controllers.
 #
-# C driver fails: it knows neither cgroups nor priorities
 # limit: 300
 # kernel: stock
 
@@ -115,6 +114,7 @@ expect_charges() {
 	END
 }
 
+# C driver fails: defect 39
 test_charges() {
 	setup
 	expect_charges
@@ -149,6 +149,7 @@ milliseconds() { # command...
 }
 
 # A limit of 2 MiB/s makes 6 MiB take 3 s, through the zoned disk as through a file.
+# C driver fails: defect 39
 test_limit_of_bytes() {
 	local ms where
 	setup
@@ -199,6 +200,7 @@ issued() {
 		}' "$TRACING/trace"
 }
 
+# C driver fails: defect 39
 test_priority() {
 	local kind ours others
 	setup

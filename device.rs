@@ -548,7 +548,9 @@ impl Operations for Zloop {
             (Command::Read, Zone::Sequential(zone)) if zone.is_declared_offline() => {
                 zone.refuse_read(request);
             }
-            (Command::Read, zone) => transfer_now(submission, &device.lanes, &zone, request, Direction::Read),
+            (Command::Read, zone) => {
+                transfer_now(submission, &device.lanes, &zone, request, Direction::Read)
+            }
             (Command::Write, zone @ Zone::Conventional(_)) => {
                 transfer_now(submission, &device.lanes, &zone, request, Direction::Write);
             }

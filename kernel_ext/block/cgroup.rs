@@ -114,8 +114,8 @@ impl Charged {
         // SAFETY: The bio has a reference to the state. The worker takes another one.
         unsafe { bindings::kthread_associate_blkcg(css) };
         Some(Self {
-            // SAFETY: The state has its cgroup.
             #[cfg(CONFIG_MEMCG)]
+            // SAFETY: The state has its cgroup.
             memory: unsafe { MemoryCharged::enter((*css).cgroup) },
         })
     }

@@ -58,6 +58,10 @@ impl Status {
     const RESOURCE: Self = Self(9);
     /// The request failed, EIO.
     pub(crate) const IOERR: Self = Self(10);
+    /// The request is to be queued again by a device mapper, EREMCHG.
+    const DM_REQUEUE: Self = Self(11);
+    /// The request would have to wait and may not, EAGAIN.
+    const AGAIN: Self = Self(12);
     /// Too many zones are open, ETOOMANYREFS.
     pub(crate) const ZONE_OPEN_RESOURCE: Self = Self(14);
     /// Too many zones are active, EOVERFLOW.
@@ -70,8 +74,18 @@ impl Status {
 }
 
 impl From<Error> for Status {
+    /// How a request ends that failed with an errno of somebody else's, a file system's for one.
+    ///
+    /// What asks the submitter to do something about it, and to come again, is the device's own to
+    /// say: by such an errno a file system means something else, and the request has just failed.
     fn from(error: Error) -> Self {
         // SAFETY: The function looks up a table and may be called anywhere.
-        Self(unsafe { bindings::errno_to_blk_status(error.to_errno()) })
+        match Self(unsafe { bindings::errno_to_blk_status(error.to_errno()) }) {
+            Self::AGAIN
+            | Self::DM_REQUEUE
+            | Self::ZONE_OPEN_RESOURCE
+            | Self::ZONE_ACTIVE_RESOURCE => Self::IOERR,
+            status => status,
+        }
     }
 }

@@ -435,7 +435,6 @@ impl<T: Operations> Request<T> {
     /// Ends the request. If fault injection wants the end to get lost (`fail_io_timeout`), then
     /// the request ends when its time is over.
     pub(crate) fn end(self, status: Status) {
-        T::request_ends(self.queue_data(), self.command(), status);
         // SAFETY: The request is ours to end, and not used any more.
         unsafe { end_or_lose::<T>(self.into_raw(), status) };
     }
@@ -453,7 +452,6 @@ impl<T: Operations> Request<T> {
 
 impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
-        T::request_ends(self.queue_data(), self.command(), Status::IOERR);
         // SAFETY: By the type invariant the request is ours to end, and it is not used any more.
         unsafe { end_or_lose::<T>(self.0, Status::IOERR) };
     }
@@ -542,6 +540,8 @@ unsafe fn should_fake_timeout(q: *mut bindings::request_queue) -> bool {
 ///
 /// The request must be one of a tag set of `T`, the caller's to end, and not be used any more.
 unsafe fn end<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
+    // INVARIANT: By the safety requirement. It is ended below, and not when it is dropped.
+    let request = ManuallyDrop::new(Request::<T>(rq, PhantomData));
     let rq = rq.as_ptr();
     // SAFETY: The disk of a request is valid while the request is; `UnaddedDisk::new` has set its
     // private data.
@@ -551,6 +551,8 @@ unsafe fn end<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
         Status::OK if failed => Status::IOERR,
         status => status,
     };
+    // All ends come here: also those that were lost, and those that a dead disk has made errors.
+    T::request_ends(request.queue_data(), request.command(), status);
     // SAFETY: By the safety requirement. Each turn ends all data, or one bio that has none.
     unsafe {
         while bindings::blk_update_request(rq, status.into_raw(), (*rq).__data_len) {}

@@ -253,6 +253,21 @@ test_timeouts() {
 	PY
 }
 
+# Requests that get lost end as others do, and are counted.
+test_lost_requests_are_counted() {
+	local counters=/sys/kernel/debug/zloop/zloop0/counters
+	setup
+	echo 1000 >/sys/block/zloop0/queue/io_timeout
+	ctl "inject id=0,timeout=3"
+	refuse dd if="$DEV" of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null
+	refuse zbc "$DEV" open $((4 * 4096)) 2>/dev/null
+	refuse zbc "$DEV" write $((3 * 4096)) 8 2>/dev/null
+	for what in read zone_open write; do
+		assert_eq "$(awk -v name="$what" '$1 == name {print $2}' $counters)" 1 "requests: $what"
+		assert_eq "$(awk -v name="${what}_errors" '$1 == name {print $2}' $counters)" 1 "errors: $what"
+	done
+}
+
 # Requests that are queued again are carried out in the end, each once.
 test_requeues() {
 	setup nr_queues=2

@@ -44,6 +44,7 @@ use kernel::{
         aref::ARef,
         atomic::{
             Atomic,
+            AtomicFlag,
             Relaxed, //
         }, //
     },
@@ -65,6 +66,8 @@ pub(crate) struct CommandData {
     repeated: Atomic<u64>,
     /// The number of the CPU that has handed the request over to another one.
     cpu: Atomic<u32>,
+    /// Whether the request has yet to meet the faults that were injected.
+    meets_faults: AtomicFlag,
 }
 
 impl_has_work! {
@@ -78,6 +81,7 @@ impl CommandData {
             expected: Atomic::new(0),
             repeated: Atomic::new(0),
             cpu: Atomic::new(0),
+            meets_faults: AtomicFlag::new(false),
         })
     }
 
@@ -89,6 +93,26 @@ impl CommandData {
     /// Which CPU has handed the request over.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu.load(Relaxed)
+    }
+
+    /// Notes whether a request that has just arrived is to meet the faults that were injected. It
+    /// does so once, however often it is tried.
+    pub(crate) fn arrive(&self, meets_faults: bool) {
+        self.meets_faults.store(meets_faults, Relaxed);
+    }
+
+    /// Whether the request has yet to meet the faults.
+    pub(crate) fn meets_faults(&self) -> bool {
+        self.meets_faults.load(Relaxed)
+    }
+
+    /// Whether the request has yet to meet the faults, and does so now.
+    pub(crate) fn meet_faults(&self) -> bool {
+        let meets_faults = self.meets_faults();
+        if meets_faults {
+            self.meets_faults.store(false, Relaxed);
+        }
+        meets_faults
     }
 
     /// Notes what a read of a sequential zone must find: all below `sector` of the zone.
@@ -131,7 +155,9 @@ impl WorkItem for CommandData {
                 Some(Command::Read) => transfer(request, Direction::Read),
                 Some(Command::Write) => transfer(request, Direction::Write),
                 Some(Command::Flush) => {
-                    request.queue_data().common().faults().delay(Kind::Flush, 0);
+                    if request.data().meet_faults() {
+                        request.queue_data().common().faults().delay(Kind::Flush, 0);
+                    }
                     let result = request.queue_data().flush();
                     request.end(result.map_or_else(Status::from, |()| Status::OK));
                 }
@@ -157,11 +183,10 @@ pub(crate) fn transfer_now(
     request: Request<Zloop>,
     direction: Direction,
 ) {
-    let armed = request.queue_data().common().faults().is_armed();
     // A FUA write waits for the medium, and so does one whose old data must be saved.
     if request.bytes() > MAX_BYTES_NOW
         || request.is_fua()
-        || armed
+        || request.data().meets_faults()
         || !request.is_charged_to_current()
         || (direction == Direction::Write && saves_old_data(&request))
         || !submission.is_by_plain_task()
@@ -227,7 +252,7 @@ fn saves_old_data(request: &Request<Zloop>) -> bool {
 
 /// Carries out a read, or a write to a conventional zone; may sleep.
 fn transfer(request: Request<Zloop>, direction: Direction) {
-    if request.queue_data().common().faults().is_armed() {
+    if request.data().meet_faults() {
         return transfer_with_faults(request, direction);
     }
     transfer_to_file(request, direction, None);
@@ -252,8 +277,7 @@ fn transfer_with_faults(request: Request<Zloop>, direction: Direction) {
             None
         }
         Direction::Write => {
-            faults.delay(Kind::Write, request.bytes().into());
-            match faults.limit_write(sector, sectors, device.common().block_sectors()) {
+            match faults.spoil_write(sector, sectors, device.common().block_sectors()) {
                 Ok(limit) => limit,
                 Err(err) => return file_io_done(request.into(), Err(err)),
             }

@@ -25,6 +25,7 @@ use crate::{
                 IdleRequest,
                 Operations,
                 QueueLimits,
+                Request,
                 RequestList,
                 Submission,
                 TagSet,
@@ -473,6 +474,32 @@ fn choose_block_size(
     })
 }
 
+/// Starts a request, which meets the faults if they are `armed`. [`None`] if it gets lost.
+///
+/// # Errors
+///
+/// The request, if it is to be queued again.
+fn start(
+    device: ArcBorrow<'_, Device>,
+    request: IdleRequest<Zloop>,
+    armed: bool,
+) -> Result<Option<Request<Zloop>>, IdleRequest<Zloop>> {
+    let arrival = match armed {
+        true => device.common.faults().arrive(),
+        false => Arrival::Normal,
+    };
+    if arrival == Arrival::Requeued {
+        return Err(request);
+    }
+    let request = request.start();
+    if arrival == Arrival::Lost {
+        request.lose();
+        return Ok(None);
+    }
+    request.data().arrive(armed);
+    Ok(Some(request))
+}
+
 /// The block device driver.
 pub(crate) struct Zloop;
 
@@ -494,27 +521,19 @@ impl Operations for Zloop {
             request.start().end(Status::NOTSUPP);
             return Ok(());
         };
-        let faults = device.common.faults();
-        let armed = faults.is_armed();
-        if armed {
-            // Requests are counted when they arrive. One that was not taken would be counted again.
-            if submission.is_batch() {
-                return Err(request);
-            }
-            match faults.arrive() {
-                Arrival::Normal => {}
-                Arrival::Requeued => return Err(request),
-                Arrival::Lost => {
-                    request.start().lose();
-                    return Ok(());
-                }
-            }
+        // This is decided here, once: the request carries it.
+        let armed = device.common.faults().is_armed();
+        // Requests are counted when they arrive. One that was not taken would be counted again.
+        if armed && submission.is_batch() {
+            return Err(request);
         }
         if matches!(
             command,
             Command::Flush | Command::ZoneResetAll | Command::Discard
         ) {
-            RequestList::from(request.start()).enqueue();
+            if let Some(request) = start(device, request, armed)? {
+                RequestList::from(request).enqueue();
+            }
             return Ok(());
         }
         let found = device.common.geometry().zone_of(request.sector());
@@ -523,12 +542,8 @@ impl Operations for Zloop {
             request.start().end(Status::IOERR);
             return Ok(());
         };
-        if command == Command::Read && device.reads_nothing(&entry, request.sector()) {
+        if command == Command::Read && !armed && device.reads_nothing(&entry, request.sector()) {
             let request = request.start();
-            if armed {
-                RequestList::from(request).enqueue();
-                return Ok(());
-            }
             request.end_read(0);
             return Ok(());
         }
@@ -543,7 +558,9 @@ impl Operations for Zloop {
                 }
             }
         };
-        let request = request.start();
+        let Some(request) = start(device, request, armed)? else {
+            return Ok(());
+        };
         match (command, zone) {
             (Command::Read, Zone::Sequential(zone)) if zone.is_declared_offline() => {
                 zone.refuse_read(request);

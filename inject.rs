@@ -2,9 +2,10 @@
 
 //! Faults that a command injects into a device that is there.
 //!
-//! `fault.rs` has the rules. They are asked where a request is about to be carried out, by whoever
-//! may sleep: while there are faults nothing is done at once. Without any, a request costs the
-//! reading of one flag. Faults are gone when the device is removed.
+//! `fault.rs` has the rules. Whether a request meets the faults is decided when it arrives, and then
+//! it carries that along. They are asked where it is about to be carried out, by whoever may sleep:
+//! a request that meets faults is not done at once. Without any, it costs the reading of one flag.
+//! Faults are gone when the device is removed.
 
 use crate::fault::{
     Arrival,
@@ -139,13 +140,15 @@ impl FaultInjection {
             .unwrap_or(false)
     }
 
-    /// How much is written of `sectors` of the device from `first` on, in blocks of `block`
-    /// sectors, before that fails: so many bytes, or all if it does not.
+    /// Has a write of `sectors` of the device from `first` on wait, and says how much is written of
+    /// it, in blocks of `block` sectors, before it fails: so many bytes, or all if it does not. May
+    /// sleep.
     ///
     /// # Errors
     ///
     /// EIO if it is nothing.
-    pub(crate) fn limit_write(&self, first: u64, sectors: u64, block: u64) -> Result<Option<u64>> {
+    pub(crate) fn spoil_write(&self, first: u64, sectors: u64, block: u64) -> Result<Option<u64>> {
+        self.delay(Kind::Write, sectors << SECTOR_SHIFT);
         let spoiled = self
             .ask(|faults| faults.spoils_write(range(first, sectors)?, block))
             .flatten();

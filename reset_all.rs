@@ -37,6 +37,8 @@ use kernel::{
 /// request ends when the last one has let go.
 pub(crate) struct ResetAll {
     request: Option<Request<Zloop>>,
+    /// Whether its parts meet the faults that were injected.
+    meets_faults: bool,
     /// The last errno that a zone has noted, or 0.
     error: Atomic<i32>,
 }
@@ -45,11 +47,15 @@ impl ResetAll {
     /// Begins to reset all zones, or puts the request where it waits for another one that does.
     pub(crate) fn run(request: Request<Zloop>) {
         let common = request.queue_data().common().clone();
-        common.faults().delay(Kind::Zone, 0);
         let request = common.resets().lock().begin(request);
         if let Some(request) = request {
+            let meets_faults = request.data().meet_faults();
+            if meets_faults {
+                common.faults().delay(Kind::Zone, 0);
+            }
             let reset = Self {
                 request: Some(request),
+                meets_faults,
                 error: Atomic::new(0),
             };
             // If there is no memory, the request ends with an error: see `drop`.
@@ -79,6 +85,11 @@ impl ResetAll {
                 Err(err) => self.note(Err(err)),
             }
         }
+    }
+
+    /// Whether its parts meet the faults that were injected.
+    pub(crate) fn meets_faults(&self) -> bool {
+        self.meets_faults
     }
 
     /// Notes how a zone's part ended.

@@ -493,7 +493,7 @@ impl SequentialZone {
                     Next::Job
                 }
                 Job::ResetAll(reset) => {
-                    reset.note(self.reset_if_allowed());
+                    reset.note(self.reset_if_allowed(&reset));
                     Next::Job
                 }
                 Job::Trim => {
@@ -562,7 +562,7 @@ impl SequentialZone {
 
     /// Submits a write that has begun; may sleep.
     fn submit(&self, requests: RequestList<Zloop>, extent: Extent) {
-        let limit = match self.limit(requests.len(), extent) {
+        let limit = match self.limit(&requests, extent) {
             Ok(limit) => limit,
             // As if it had been submitted and failed.
             Err(err) => return <Zloop as FileIoOperations>::file_io_done(requests, Err(err)),
@@ -591,21 +591,36 @@ impl SequentialZone {
 
     /// Has a write wait, and says how many bytes of it are written if not all are, as faults that
     /// were injected have it; may sleep.
-    fn limit(&self, nr_requests: usize, extent: Extent) -> Result<Option<u64>> {
+    fn limit(&self, requests: &RequestList<Zloop>, extent: Extent) -> Result<Option<u64>> {
         let faults = self.common.faults();
-        if !faults.is_armed() {
+        if !faults.is_armed() || !requests.iter().any(|request| request.data().meets_faults()) {
             return Ok(None);
         }
-        let sectors = extent.end.saturating_sub(extent.start);
-        faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
-        let zone_start = self.common.geometry().zone_start(self.number);
-        let first = zone_start.saturating_add(extent.start);
-        match nr_requests {
-            0 | 1 => faults.limit_write(first, sectors, self.common.block_sectors()),
-            // They are written one by one then, so that the right one fails.
-            _ if faults.would_spoil_write(first, sectors) => Err(EIO),
-            _ => Ok(None),
+        let (first, sectors) = self.on_device(extent);
+        let is_one = requests.len() == 1;
+        if !is_one && faults.would_spoil_write(first, sectors) {
+            // They are written one by one then, and meet the faults, so that the right one fails.
+            return Err(EIO);
         }
+        for request in requests.iter() {
+            let _ = request.data().meet_faults();
+        }
+        match is_one {
+            true => faults.spoil_write(first, sectors, self.common.block_sectors()),
+            false => {
+                faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The first sector of the zone's `extent` on the device, and how many there are.
+    fn on_device(&self, extent: Extent) -> (u64, u64) {
+        let zone_start = self.common.geometry().zone_start(self.number);
+        (
+            zone_start.saturating_add(extent.start),
+            extent.end.saturating_sub(extent.start),
+        )
     }
 
     /// Has a command for the zone fail if faults were injected that say so.
@@ -756,7 +771,7 @@ impl SequentialZone {
         };
         let result = match command {
             None => self.write_zeroes(&request),
-            Some(command) => self.zone_command(command),
+            Some(command) => self.zone_command(&request, command),
         };
         match result {
             Ok(()) => request.end(Status::OK),
@@ -774,9 +789,11 @@ impl SequentialZone {
         }
     }
 
-    fn zone_command(&self, command: ZoneCommand) -> Result<(), Trouble> {
-        self.common.faults().delay(Kind::Zone, 0);
-        self.fail_command(command)?;
+    fn zone_command(&self, request: &Request<Zloop>, command: ZoneCommand) -> Result<(), Trouble> {
+        if request.data().meet_faults() {
+            self.common.faults().delay(Kind::Zone, 0);
+            self.fail_command(command)?;
+        }
         match command {
             ZoneCommand::Open => self.with_zone(|zone, set| zone.open(set)),
             ZoneCommand::Close => self.with_zone(|zone, set| zone.close(set)),
@@ -806,7 +823,14 @@ impl SequentialZone {
         };
         let lengthened = self.file().and_then(|file| {
             // Somebody has cut the file: see `submit`.
-            if self.limit(1, extent)?.is_some() || !has_all_before(&file, extent) {
+            if request.data().meet_faults() {
+                let (first, sectors) = self.on_device(extent);
+                let faults = self.common.faults();
+                if faults.spoil_write(first, sectors, self.common.block_sectors())?.is_some() {
+                    return Err(EIO);
+                }
+            }
+            if !has_all_before(&file, extent) {
                 return Err(EIO);
             }
             file.truncate(extent.end << SECTOR_SHIFT)
@@ -937,11 +961,12 @@ impl SequentialZone {
     }
 
     /// The zone's part of a reset of all zones: those that can't be reset are skipped.
-    fn reset_if_allowed(&self) -> Result {
-        match self
-            .fail_command(ZoneCommand::Reset)
-            .and_then(|()| self.reset())
-        {
+    fn reset_if_allowed(&self, all: &ResetAll) -> Result {
+        let met_faults = match all.meets_faults() {
+            true => self.fail_command(ZoneCommand::Reset),
+            false => Ok(()),
+        };
+        match met_faults.and_then(|()| self.reset()) {
             Ok(()) | Err(Trouble::Refused(_)) => Ok(()),
             Err(trouble) => {
                 let err = trouble.errno();

@@ -18,7 +18,6 @@ use crate::{
         Device,
         Zloop, //
     },
-    fault::Kind,
     kernel_ext::{
         block::{
             mq::{
@@ -121,12 +120,11 @@ fn zero_part(device: &Device, request: &Request<Zloop>, part: &Part) -> Result {
     if !file.is_known_to_have(to) && file.size()? < to {
         return Err(EIO);
     }
-    if request.command() == Some(Command::WriteZeroes) {
+    if request.command() == Some(Command::WriteZeroes) && request.data().meet_faults() {
         let sectors = part.end.saturating_sub(part.start);
         let faults = device.common().faults();
-        faults.delay(Kind::Write, sectors << SECTOR_SHIFT);
         let block = device.common().block_sectors();
-        if faults.limit_write(part.start, sectors, block)?.is_some() {
+        if faults.spoil_write(part.start, sectors, block)?.is_some() {
             return Err(EIO);
         }
     }

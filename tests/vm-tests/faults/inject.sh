@@ -268,6 +268,42 @@ test_lost_requests_are_counted() {
 	done
 }
 
+# Whether a request meets the faults is decided once, however often they come and go meanwhile: a
+# zone in which nothing is written has zeros.
+test_faults_come_and_go() {
+	local pid
+	setup nr_queues=2
+	fio --name=reads --filename="$DEV" --offset=4M --size=28M --rw=randread --bs=4k --direct=1 \
+		--ioengine=libaio --iodepth=32 --time_based --runtime=15 --output="$SCRATCH/fio.log" &
+	pid=$!
+	py <<-'PY'
+	end = time.monotonic() + 16
+	while time.monotonic() < end:
+	    control("inject id=0,read_nsec=1")
+	    control("inject id=0,clear")
+	PY
+	wait $pid || fail "$(cat "$SCRATCH/fio.log")"
+	assert_eq "$(awk '$1 == "read_errors" {print $2}' /sys/kernel/debug/zloop/zloop0/counters)" 0 "errors"
+}
+
+# Writes that were together and are written one by one take the time of one try.
+test_faults_are_met_once() {
+	add_dev capacity_mb=32,zone_size_mb=8,conv_zones=1
+	use_requests
+	faults <<-'PY'
+	r, zone = Requests(args[0]), 8 * MIB
+	inject("badblocks_once=1,write_mbps=1")
+	for at in 1024, 3000, 5000, 7000: inject(f"badblocks=+{zone + at}-{zone + at}")
+	start = time.monotonic()
+	ends = r.run(f"append at={zone} sectors=128 count=64 seed=1", depth=64)
+	time_ = time.monotonic() - start
+	eq([e.error for e in ends if e.error != "ok"], ["EIO"] * 4, "appends that failed")
+	# 4 MiB at 1 MiB/s.
+	assert 3.7 <= time_ < 6.3, time_
+	r.close_fd()
+	PY
+}
+
 # Requests that are queued again are carried out in the end, each once.
 test_requeues() {
 	setup nr_queues=2

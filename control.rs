@@ -289,6 +289,12 @@ impl Registry {
         })
     }
 
+    /// Removes a device, unless somebody holds it.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV, EBUSY and the like if the device stays; the file system's if it is gone, and what was
+    /// written could not be made durable.
     fn remove(&self, id: u32) -> Result {
         let live = self.take_device(id, State::Removing);
         let Live {
@@ -316,12 +322,12 @@ impl Registry {
             return Err(err);
         }
         drop(status);
-        // The disk is gone, and there is nobody to return an error to.
-        let _ = device.close(Ending::Removed);
+        // The disk is gone all the same.
+        let closed = device.close(Ending::Removed);
         drop(device);
         pr_info!("zloop{id}: removed\n");
         self.give_up_id(id);
-        Ok(())
+        closed
     }
 
     /// Removes a device whoever has it open or mounted, with the loss of what was not flushed.

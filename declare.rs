@@ -41,6 +41,16 @@ const NEXT_RECORD: &CStr = c"conditions.new";
 /// More than a record is ever long, in bytes: a line for every other zone of the largest device.
 const RECORD_MAX: u64 = 128 << 20;
 
+/// Whether what is declared is what is recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// It is.
+    Yes,
+    /// That could not be made so. It is tried again with the next declaration, and when the device
+    /// is closed.
+    Perhaps,
+}
+
 impl Device {
     /// What a zone was declared to be.
     pub(crate) fn declared(&self, number: u32) -> Option<Failure> {
@@ -57,7 +67,7 @@ impl Device {
     /// # Errors
     ///
     /// EINVAL if there are no such sequential zones, what the file system says if it can't be
-    /// recorded. Nothing has changed then.
+    /// recorded. Nothing is declared then.
     pub(crate) fn declare(&self, declaration: &Declaration) -> Result {
         let zones = declaration.zones;
         self.check(declaration)?;
@@ -66,7 +76,7 @@ impl Device {
         }
         // A write that has failed may wait for the lock: no allocation may wait for it.
         let _scope = BlockIoScope::enter();
-        let _declaring = self.declaring.lock();
+        let mut recorded = self.declaring.lock();
         let failure = |number| {
             if zones.numbers().contains(&number) {
                 declaration.failure
@@ -74,7 +84,7 @@ impl Device {
                 self.declared(number)
             }
         };
-        self.record(failure).inspect_err(|err| {
+        self.record(&mut recorded, failure).inspect_err(|err| {
             refuse!(
                 self.common().id(),
                 "{}: can't be recorded: {err:?}",
@@ -87,8 +97,17 @@ impl Device {
 
     /// Records what is declared of all zones, after that of one was changed; may sleep.
     pub(crate) fn record_declared(&self) -> Result {
-        let _declaring = self.declaring.lock();
-        self.record(|number| self.declared(number))
+        let mut recorded = self.declaring.lock();
+        self.record(&mut recorded, |number| self.declared(number))
+    }
+
+    /// Records what is declared of all zones if that has failed before; may sleep.
+    pub(crate) fn record_again(&self) -> Result {
+        let mut recorded = self.declaring.lock();
+        match *recorded {
+            Recorded::Yes => Ok(()),
+            Recorded::Perhaps => self.record(&mut recorded, |number| self.declared(number)),
+        }
     }
 
     /// Declares the zones of a new device what they were recorded to be; may sleep.
@@ -177,7 +196,12 @@ impl Device {
     }
 
     /// Writes down what is declared of each zone.
-    fn record(&self, failure: impl Fn(u32) -> Option<Failure>) -> Result {
+    fn record(
+        &self,
+        recorded: &mut Recorded,
+        failure: impl Fn(u32) -> Option<Failure>,
+    ) -> Result {
+        *recorded = Recorded::Perhaps;
         let mut text = KVVec::new();
         for declaration in declarations(0..self.common().geometry().nr_zones(), failure) {
             let line = CString::try_from_fmt(fmt!("{}\n", Shown(declaration)))?;
@@ -194,7 +218,9 @@ impl Device {
                 directory.rename(NEXT_RECORD, RECORD)?;
             }
             directory.sync()
-        })
+        })?;
+        *recorded = Recorded::Yes;
+        Ok(())
     }
 
     /// Reads what was written down; that is nothing if there is no record.

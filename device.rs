@@ -11,6 +11,7 @@ use crate::{
         CommandData, //
     },
     common::Common,
+    declare::Recorded,
     directory::OpenedDirectory,
     fault::Arrival,
     geometry::BlockSize,
@@ -136,7 +137,7 @@ pub(crate) struct Device {
     closer: Mutex<Deputy>,
     /// Held while zones are declared failed or good and that is recorded.
     #[pin]
-    pub(crate) declaring: Mutex<()>,
+    pub(crate) declaring: Mutex<Recorded>,
 }
 
 impl Device {
@@ -212,7 +213,7 @@ impl Device {
                 lanes,
                 flushing <- new_mutex!(helpers, "zloop_flushing"),
                 closer <- new_mutex!(closer, "zloop_closer"),
-                declaring <- new_mutex!((), "zloop_declaring"),
+                declaring <- new_mutex!(Recorded::Yes, "zloop_declaring"),
             }),
             GFP_KERNEL,
         )?;
@@ -344,7 +345,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// That of [`Self::lose`]; each failure has its message.
+    /// The first one; each failure has its message. The device is closed all the same.
     pub(crate) fn close(&self, ending: Ending) -> Result {
         let errno = Atomic::new(0);
         self.closer.lock().call(&|| {
@@ -361,7 +362,13 @@ impl Device {
             (Ending::Removed, WriteCache::DiscardUnflushed) => self.lose(Loss::All),
             (Ending::Removed, WriteCache::Keep) => Ok(()),
         };
-        let _ = self.flush();
+        let recorded = self.record_again().inspect_err(|err| {
+            report!(
+                self.common,
+                "what is declared of the zones can't be recorded: {err:?}"
+            );
+        });
+        let flushed = self.flush();
         for (_, zone) in self.zones.touched() {
             if let Zone::Sequential(zone) = zone {
                 // What can't be given back does no harm.
@@ -370,7 +377,7 @@ impl Device {
             zone.close();
         }
         self.common.files().close();
-        lost
+        lost.and(flushed).and(recorded)
     }
 
     /// Loses what was not flushed, or a part of it; may sleep.

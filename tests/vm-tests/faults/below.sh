@@ -311,6 +311,44 @@ test_flush_is_told_after_a_finish() {
 	zbc "$DEV" flush
 }
 
+# A command that makes all durable says if it can't. The disk is gone all the same.
+test_removal_says_what_is_lost() {
+	setup ext4 buffered_io
+	zbc "$DEV" write $((3 * 4096 + 512)) 64 3
+	flaky error_writes
+	mark_log
+	ctl_fails EIO "remove id=0"
+	[[ ! -e /sys/block/zloop0 ]] || fail "the disk is there"
+	expect_log "zone 3: can't be flushed"
+	expect_log "zloop0: removed"
+	whole
+	add_dev "$GEOMETRY,buffered_io"
+	is_well
+	# Where there is nothing to lose, it is lost.
+	settle
+	flaky error_writes
+	remove_dev
+	whole
+}
+
+# So does one that declares zones, which is refused then. What is recorded in the end is what is so.
+test_declaration_that_cannot_be_recorded() {
+	setup ext4
+	ctl "zone_readonly id=0,zones=3"
+	settle
+	flaky error_writes
+	ctl_fails EIO "zone_good id=0,zones=3"
+	ctl_fails EIO "zone_offline id=0,zones=4"
+	assert_eq "$(zbc "$DEV" report $((3 * 4096)) 2 | cut -d ' ' -f 5 | tr '\n' ' ')" "RO IO " conditions
+	whole
+	: 2>/dev/null >"$BASE/other" || : >"$BASE/other"
+	sync
+	remove_dev
+	assert_eq "$(cat "$DIR/conditions")" "zone_readonly zones=3"
+	add_dev "$GEOMETRY"
+	assert_eq "$(zbc "$DEV" report $((3 * 4096)) 2 | cut -d ' ' -f 5 | tr '\n' ' ')" "RO C " conditions
+}
+
 # A slow disk is a disk: nothing is lost, out of order, or waited for in vain.
 test_slow() {
 	make_below ext4 320M

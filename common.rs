@@ -29,7 +29,10 @@ use crate::{
         OpenZones,
         Slot, //
     },
-    zone_file::ZoneFiles,
+    zone_file::{
+        ZoneFile,
+        ZoneFiles, //
+    },
 };
 
 use crate::kernel_ext::compat::sync::{
@@ -162,17 +165,17 @@ impl Common {
     }
 
     /// Makes durable what was written to the file of zone `number`, with a time stamp that says
-    /// so; may sleep.
+    /// so; may sleep. `file` is `zone_file`'s.
     ///
     /// # Errors
     ///
     /// That of the sync. A stamp that can't be set, on a frozen file system, say, is left to the
     /// next flush.
-    pub(crate) fn sync_file(&self, number: u32, file: &File) -> Result {
+    pub(crate) fn sync_file(&self, number: u32, zone_file: &ZoneFile, file: &File) -> Result {
         if file.update_mtime().is_err() {
             self.changed.mark(number);
         }
-        file.sync()
+        zone_file.sync(file)
     }
 
     pub(crate) fn files(&self) -> &ZoneFiles {

@@ -907,8 +907,7 @@ impl SequentialZone {
         if size != full || length == Length::Uncertain {
             file.truncate(full)?;
         }
-        let synced = file.sync();
-        {
+        self.file.sync_and_note(&file, |synced| {
             let mut state = self.state.lock();
             if synced.is_ok() {
                 state.length = Length::Certain;
@@ -917,8 +916,7 @@ impl SequentialZone {
             } else {
                 state.unreported |= state.flushed < self.written();
             }
-        }
-        synced?;
+        })?;
         self.common.files().sync()
     }
 
@@ -957,7 +955,7 @@ impl SequentialZone {
                 state.flushed = 0;
             }
         }
-        cut.and_then(|()| file.sync())
+        cut.and_then(|()| self.file.sync(&file))
     }
 
     /// The zone's part of a reset of all zones: those that can't be reset are skipped.
@@ -1087,7 +1085,7 @@ impl SequentialZone {
             (self.written(), state.resets)
         };
         let synced = match self.used_file()? {
-            Some(file) => self.common.sync_file(self.number, &file),
+            Some(file) => self.common.sync_file(self.number, &self.file, &file),
             None => Ok(()),
         };
         let mut state = self.state.lock();
@@ -1123,7 +1121,7 @@ impl SequentialZone {
         let end = flushed.saturating_add(left);
         if size > end {
             file.truncate(end)?;
-            file.sync()?;
+            self.file.sync(&file)?;
         }
         Ok(())
     }

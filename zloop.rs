@@ -56,7 +56,8 @@
 //!
 //! A conventional zone's undo log comes after the second, and is held across I/O as well. So is
 //! what says whether files were made since the directory was synced (`zone_file.rs`), with nothing
-//! but the directory inside it. Nothing of the others is locked inside these.
+//! but the directory inside it, and what a sync of a zone's file has said, with nothing but a
+//! zone's state inside it. Nothing of the others is locked inside these.
 //!
 //! What guards a zone's file, the directory of the files, which of them are open, who has space
 //! ahead, the resets of all zones, the faults, or an entry of the zone table is locked for a moment

@@ -8,7 +8,10 @@
 //! the credentials of the task that added it, whoever it is that needs it.
 //!
 //! So many files may be open at a time, for all that the machine's memory can hold: when another
-//! one is opened, one that was not used for a while is closed, until it is needed again.
+//! one is opened, one that was not used for a while is closed, until it is needed again. A file
+//! system tells an open file that data could not be written back, and may have forgotten it when the
+//! file is opened again. So what may still be in the page cache is synced first, and an error is
+//! kept for the next one who syncs. A file that somebody is using stays open.
 
 use crate::{
     backing::{
@@ -23,6 +26,7 @@ use crate::{
         },
         fs::{
             Directory,
+            FileExt,
             OpenFile, //
         },
     },
@@ -104,12 +108,18 @@ impl ZoneFiles {
         })
     }
 
-    /// Counts a file that was opened, and closes another one if there are too many.
+    /// Counts a file that was opened, and closes others if there are too many; may sleep.
     fn count(&self, file: Arc<ZoneFile>) {
-        let idle = self.open.lock().put(file);
-        // Not before the lock is released.
-        if let Some(idle) = idle {
-            idle.close_idle();
+        self.open.lock().put(file);
+        // Two, so that there get fewer again after some could not be closed.
+        for _ in 0..2 {
+            let idle = self.open.lock().take_idle();
+            let Some(idle) = idle else {
+                return;
+            };
+            if !idle.close_idle(self.io) {
+                self.open.lock().put(idle);
+            }
         }
     }
 
@@ -191,27 +201,32 @@ struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Puts a file into the circle. If that is full it takes the place of one that was not used
-    /// since the hand was there last, which is returned.
-    fn put(&mut self, file: Arc<ZoneFile>) -> Option<Arc<ZoneFile>> {
-        if self.files.len() < MAX_OPEN {
-            // One that there is no memory for stays open.
-            let _ = self.files.push(file, GFP_KERNEL);
+    /// Puts a file into the circle.
+    fn put(&mut self, file: Arc<ZoneFile>) {
+        // One that there is no memory for stays open.
+        let _ = self.files.push(file, GFP_KERNEL);
+    }
+
+    /// If there are too many, takes out one that was not used since the hand was there last.
+    fn take_idle(&mut self) -> Option<Arc<ZoneFile>> {
+        if self.files.len() <= MAX_OPEN {
             return None;
         }
         // After one round there is one, unless others use them as fast as the hand goes.
-        for _ in 0..=self.files.len() {
-            let hand = self.hand;
-            self.hand = (hand + 1) % MAX_OPEN;
-            if let Some(place) = self.files.get_mut(hand) {
-                if !place.used.xchg(false, Relaxed) {
-                    return Some(replace(place, file));
-                }
+        for _ in 0..self.files.len() {
+            if !self.files.get(self.hand)?.used.xchg(false, Relaxed) {
+                break;
             }
+            self.hand = (self.hand + 1) % self.files.len();
         }
-        self.files
-            .get_mut(self.hand)
-            .map(|place| replace(place, file))
+        // The last one takes its place, and is behind the hand then.
+        let last = self.files.pop()?;
+        let idle = match self.files.get_mut(self.hand) {
+            Some(place) => replace(place, last),
+            None => last,
+        };
+        self.hand = (self.hand + 1) % self.files.len();
+        Some(idle)
     }
 }
 
@@ -225,6 +240,10 @@ pub(crate) struct ZoneFile {
     state: SpinLock<State>,
     /// Whether it was used since it was last looked at whether it may be closed.
     used: AtomicFlag,
+    /// What a sync has said that nobody was told yet. Locked during a sync: a file system tells an
+    /// open file once.
+    #[pin]
+    untold: Mutex<Result>,
 }
 
 enum State {
@@ -243,19 +262,24 @@ impl ZoneFile {
         pin_init!(Self {
             state <- new_spinlock!(State::Unopened, "zloop_zone_file"),
             used: AtomicFlag::new(false),
+            untold <- new_mutex!(Ok(()), "zloop_untold"),
         })
     }
 
     /// The file, if it is open. Does not sleep.
     pub(crate) fn get(&self) -> Option<ARef<File>> {
-        let file = match &*self.state.lock() {
-            State::Open(file) => file.share(),
-            State::Unopened | State::Idle | State::Closed => return None,
-        };
+        match &*self.state.lock() {
+            State::Open(file) => Some(self.share(file)),
+            State::Unopened | State::Idle | State::Closed => None,
+        }
+    }
+
+    /// Gives out the file, with the state locked.
+    fn share(&self, file: &OpenFile) -> ARef<File> {
         if !self.used.load(Relaxed) {
             self.used.store(true, Relaxed);
         }
-        Some(file)
+        file.share()
     }
 
     /// The file of zone `zone`, which is opened if it isn't open; may sleep.
@@ -277,7 +301,7 @@ impl ZoneFile {
         {
             let mut state = self.state.lock();
             match &*state {
-                State::Open(file) => return Ok(file.share()),
+                State::Open(file) => return Ok(self.share(file)),
                 State::Unopened | State::Idle => *state = State::Open(opened),
                 State::Closed => return Err(EIO),
             }
@@ -298,9 +322,43 @@ impl ZoneFile {
         self.get_or_open(files, zone).map(Some)
     }
 
-    /// Closes the file until it is needed again; may sleep. What is under way on it goes on.
-    fn close_idle(&self) {
-        self.leave(|state| matches!(state, State::Open(_)), State::Idle);
+    /// Makes `file`, which is this one's, durable; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, now or when the file was closed to make room for others.
+    pub(crate) fn sync(&self, file: &File) -> Result {
+        self.sync_and_note(file, |_| ())
+    }
+
+    /// The same, and `note` is called with what is returned before anybody else's sync, who will not
+    /// be told it again.
+    pub(crate) fn sync_and_note(&self, file: &File, note: impl FnOnce(&Result)) -> Result {
+        let mut untold = self.untold.lock();
+        let synced = file.sync();
+        let told = replace(&mut *untold, Ok(())).and(synced);
+        note(&told);
+        told
+    }
+
+    /// Closes the file until it is needed again, unless somebody uses it; may sleep. Returns whether
+    /// it is closed.
+    fn close_idle(&self, io: IoMode) -> bool {
+        if io == IoMode::Buffered {
+            let file = match &*self.state.lock() {
+                State::Open(file) if file.is_shared() => return false,
+                State::Open(file) => file.share(),
+                State::Unopened | State::Idle | State::Closed => return true,
+            };
+            let mut untold = self.untold.lock();
+            *untold = untold.and(file.sync());
+        }
+        // Who has used it since `used` was cleared may have written after the sync.
+        let is_idle = |file: &OpenFile| !file.is_shared() && !self.used.load(Relaxed);
+        self.leave(
+            |state| matches!(state, State::Open(file) if is_idle(file)),
+            State::Idle,
+        )
     }
 
     /// Closes the file; may sleep. What is under way on it must have ended.
@@ -308,14 +366,16 @@ impl ZoneFile {
         self.leave(|_| true, State::Closed);
     }
 
-    /// Changes the state if `condition` is true of it.
-    fn leave(&self, condition: impl FnOnce(&State) -> bool, next: State) {
+    /// Changes the state if `condition` is true of it. Returns whether the file is not open then.
+    fn leave(&self, condition: impl FnOnce(&State) -> bool, next: State) -> bool {
         let mut state = self.state.lock();
-        if condition(&state) {
-            let previous = replace(&mut *state, next);
-            // Not before the lock is released.
-            drop(state);
-            drop(previous);
+        if !condition(&state) {
+            return !matches!(*state, State::Open(_));
         }
+        let previous = replace(&mut *state, next);
+        // Not before the lock is released.
+        drop(state);
+        drop(previous);
+        true
     }
 }

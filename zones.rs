@@ -12,7 +12,6 @@
 
 use crate::{
     common::Common,
-    kernel_ext::fs::FileExt,
     options::OldData,
     power_failure::Loss,
     sequential::SequentialZone,
@@ -140,7 +139,7 @@ impl ConventionalZone {
     /// Makes durable what was written; may sleep.
     pub(crate) fn flush(&self) -> Result {
         let sync = || match self.used_file()? {
-            Some(file) => self.common.sync_file(self.number, &file),
+            Some(file) => self.common.sync_file(self.number, &self.file, &file),
             None => Ok(()),
         };
         match &self.undo {
@@ -156,7 +155,7 @@ impl ConventionalZone {
             return Ok(());
         };
         undo.undo(&file, loss)?;
-        file.sync()
+        self.file.sync(&file)
     }
 
     /// Closes the files; may sleep. What is under way on them must have ended.

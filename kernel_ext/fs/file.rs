@@ -32,7 +32,13 @@ use kernel::{
         File, //
     },
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic, //
+        },
+    },
     types::ScopeGuard, //
 };
 
@@ -155,6 +161,15 @@ impl OpenFile {
     /// Another reference to the file, for an operation on it.
     pub(crate) fn share(&self) -> ARef<File> {
         ARef::clone(&self.0)
+    }
+
+    /// Whether anybody else has a reference. Nobody gets one but by [`Self::share`].
+    pub(crate) fn is_shared(&self) -> bool {
+        // SAFETY: The file is valid, and others change the counter atomically.
+        let references = unsafe { Atomic::from_ptr(&raw mut (*self.as_ptr()).f_ref.refcnt.counter) };
+        // It counts from 0, which is one reference.
+        // ACQUIRE: What others have done with the file happened before they gave it back.
+        references.load(Acquire) != 0
     }
 }
 

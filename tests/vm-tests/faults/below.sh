@@ -349,6 +349,45 @@ test_declaration_that_cannot_be_recorded() {
 	assert_eq "$(zbc "$DEV" report $((3 * 4096)) 2 | cut -d ' ' -f 5 | tr '\n' ' ')" "RO C " conditions
 }
 
+# A file that was closed because so many others are open takes no error with it: the next flush is
+# told that what was written could not be written back.
+# limit: 400
+# kernel: stock
+test_error_of_a_file_that_was_closed() {
+	local options=capacity_mb=8400,zone_size_mb=1,conv_zones=1,lazy_files,buffered_io before now
+	make_below ext4 320M
+	add_dev "$options"
+	remove_dev
+	py "$DIR" <<-'PY'
+	for nr in range(1, 8400):
+	    with open(f"{args[0]}/seq-{nr:06}", "wb") as f: f.truncate(4096)
+	PY
+	add_dev "$options"
+	settle
+	before=$(cut -f 1 /proc/sys/fs/file-nr)
+	zbc "$DEV" write $((2048 + 8)) 8
+	flaky error_writes
+	sync
+	whole
+	py "$DEV" <<-'PY'
+	d = Dev(args[0])
+	for nr in range(2, 8390): d.pread(nr * 2048, 8)
+	PY
+	now=$(cut -f 1 /proc/sys/fs/file-nr)
+	((now > before + 8000 && now < before + 8192 + 500)) || fail "$before files were open, now $now"
+	# Somebody else is told, and nobody remembers it.
+	py "$DIR/seq-000001" <<-'PY'
+	fd = os.open(args[0], os.O_RDWR)
+	try: os.fsync(fd)
+	except OSError: pass
+	PY
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	refuse zbc "$DEV" flush 2>/dev/null
+	zbc "$DEV" flush
+	remove_dev
+}
+
 # A slow disk is a disk: nothing is lost, out of order, or waited for in vain.
 test_slow() {
 	make_below ext4 320M

@@ -65,7 +65,10 @@ use crate::{
     power_failure::Loss,
     refuse, report,
     sequential::Snapshot,
-    zone::Condition,
+    zone::{
+        Condition,
+        Failure, //
+    },
     zones::{
         Entry,
         Row,
@@ -624,8 +627,15 @@ impl Operations for Zloop {
             for (number, entry) in numbers.zip(entries) {
                 let zone = device.reported_sequential(number, entry, queue);
                 report.push(&zone)?;
-                if zone.condition.is_failed() && device.declared(number).is_some() {
-                    report.latch(zone.start, zone.condition);
+                if let (true, Some(touched)) = (zone.condition.is_failed(), entry.touched()) {
+                    // It is declared good before the block layer is told to forget this.
+                    touched.while_declared(|failure| {
+                        let condition = match failure {
+                            Failure::ReadOnly => ZoneCondition::ReadOnly,
+                            Failure::Offline => ZoneCondition::Offline,
+                        };
+                        report.latch(zone.start, condition);
+                    });
                 }
             }
         }

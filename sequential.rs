@@ -295,6 +295,16 @@ impl SequentialZone {
         self.state.lock().zone.declared()
     }
 
+    /// Calls `f` with what the zone is declared to be, if it is. Nobody can take that back
+    /// meanwhile.
+    #[cold]
+    pub(crate) fn while_declared(&self, f: impl FnOnce(Failure)) {
+        let state = self.state.lock();
+        if let Some(failure) = state.zone.declared() {
+            f(failure);
+        }
+    }
+
     /// Declares the zone failed, or takes that back: then the next one who looks at it finds what
     /// follows from its file.
     pub(crate) fn declare(&self, failure: Option<Failure>) {

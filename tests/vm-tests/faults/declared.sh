@@ -382,3 +382,52 @@ test_under_load() {
 	assert any(z.wp for z in d.zones()[3:9]) or "F" in {z.cond for z in d.zones()}, "nothing was written"
 	PY
 }
+
+# A report that is held up while it looks at a zone must not have the block layer remember what the
+# zone was, when it is good again. The task that makes reports loses its CPU for a while at any time.
+# limit: 240
+# kernel: stock
+test_reports_beside_declarations() {
+	make_fs tmpfs 64M "$BASE"
+	add_dev capacity_mb=40,zone_size_mb=1,conv_zones=0
+	py "$DEV" <<-'PY'
+	import mmap, signal
+	d, flag = Dev(args[0]), mmap.mmap(-1, 1)
+	if os.cpu_count() < 2: sys.exit()
+	def child(run):
+	    pid = os.fork()
+	    if not pid:
+	        os.sched_setaffinity(0, {1})
+	        run(Dev(args[0]))
+	    return pid
+	def report(d):
+	    buf = bytearray(16 + 64 * 40)
+	    while True:
+	        struct.pack_into("<QII", buf, 0, 0, 40, 0)
+	        fcntl.ioctl(d.fd, BLKREPORTZONE, buf)
+	def spin(d):
+	    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+	    while True:
+	        time.sleep(0.1 + random.random() / 100)
+	        flag[0] = 1
+	        end = time.monotonic() + 0.5
+	        while time.monotonic() < end: pass
+	        flag[0] = 0
+	os.sched_setaffinity(0, {0})
+	pids = [child(report), child(spin)]
+	try:
+	    for turn in range(60):
+	        control("zone_readonly id=0,zones=0-39")
+	        while flag[0]: time.sleep(0.001)
+	        while not flag[0]: time.sleep(0.001)
+	        control("zone_good id=0,zones=0-39")
+	        while flag[0]: time.sleep(0.001)
+	        time.sleep(0.05)
+	        eq({z.cond for z in d.cached(0, 40)}, {"E"}, f"a cached report, turn {turn}")
+	finally:
+	    for pid in pids: os.kill(pid, signal.SIGKILL)
+	    for pid in pids: os.waitpid(pid, 0)
+	PY
+	remove_dev
+	umount "$BASE"
+}

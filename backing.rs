@@ -45,7 +45,6 @@ use crate::{
         fs::{
             Directory,
             FileExt,
-            FileSize,
             OpenFile, //
         },
     },
@@ -56,6 +55,7 @@ use crate::{
         IoMode, //
     },
     refuse,
+    zone::WritePointer,
     zone_file_name::{
         sequential_zone_number,
         Kind,
@@ -388,7 +388,8 @@ impl DeviceDirectory {
         let fits = if conventional {
             bytes == capacity
         } else {
-            bytes <= capacity && bytes.checked_rem(FileSize::from(block_size)) == Some(0)
+            let sectors = capacity >> SECTOR_SHIFT;
+            WritePointer::at_end_of_file(bytes, block_size, sectors).is_some()
         };
         if fits {
             return Ok(bytes >> SECTOR_SHIFT);

@@ -156,6 +156,9 @@ struct State {
     /// Whether a finish was told that something can't be made durable, as a file system tells once.
     /// A flush of what was written before has yet to be told.
     unreported: bool,
+    /// Whether a write has failed since it was known where the file ends. It may have left a piece
+    /// of a block there.
+    torn: bool,
 }
 
 /// Whether a sync makes the length of a zone's file durable.
@@ -204,6 +207,7 @@ impl SequentialZone {
             resets: 0,
             length: Length::Certain,
             unreported: false,
+            torn: false,
         };
         Arc::pin_init(
             pin_init!(Self {
@@ -437,6 +441,7 @@ impl SequentialZone {
             extent.start,
             extent.end
         );
+        self.state.lock().torn = true;
         self.set_medium(Medium::Stale);
         if let Some(first) = requests.front() {
             self.fail_as_asked(&first, err);
@@ -846,6 +851,7 @@ impl SequentialZone {
             file.truncate(extent.end << SECTOR_SHIFT)
         });
         if let Err(err) = lengthened {
+            self.state.lock().torn = true;
             self.set_medium(Medium::Stale);
             self.fail_as_asked(request, err);
             return Err(Trouble::Medium(err));
@@ -1030,6 +1036,7 @@ impl SequentialZone {
             Ok(wp) => {
                 self.written.store(wp.sector(), Release);
                 state.flushed = state.flushed.min(wp.sector());
+                state.torn = false;
                 state.zone.repair(&mut set, wp);
                 // What was found need not be durable.
                 self.common.changed().mark(self.number);
@@ -1048,8 +1055,7 @@ impl SequentialZone {
 
     /// Looks up where the zone's file ends.
     ///
-    /// A piece of a block at the end is what a write that failed has left, and is cut off. What was
-    /// acknowledged must all be there.
+    /// What was acknowledged must all be there.
     fn file_end(&self) -> Result<WritePointer, Failure> {
         let offline = |err| {
             report!(
@@ -1060,21 +1066,16 @@ impl SequentialZone {
             Failure::Offline
         };
         let file = self.file().map_err(offline)?;
+        self.cut_torn_block(&file).map_err(offline)?;
         let size = file.size().map_err(offline)?;
-        let block = u64::from(self.common.block_size());
-        let whole = size - size % block;
-        let sector = whole >> SECTOR_SHIFT;
-        match WritePointer::new(sector, self.capacity()) {
-            Some(wp) if sector >= self.written() => {
-                if whole != size {
-                    file.truncate(whole).map_err(offline)?;
-                }
-                Ok(wp)
-            }
+        let block_size = self.common.block_size();
+        match WritePointer::at_end_of_file(size, block_size, self.capacity()) {
+            Some(wp) if wp.sector() >= self.written() => Ok(wp),
             _ => {
                 report!(
                     self.common,
-                    "zone {}: read-only, its file has {size} bytes: must be from {} to {}",
+                    "zone {}: read-only, its file has {size} bytes: must be from {} to {}, and a \
+                     multiple of {block_size}",
                     self.number,
                     self.written() << SECTOR_SHIFT,
                     self.capacity() << SECTOR_SHIFT
@@ -1082,6 +1083,20 @@ impl SequentialZone {
                 Err(Failure::ReadOnly)
             }
         }
+    }
+
+    /// Cuts off the piece of a block that a failed write of ours may have left at the end of the
+    /// file; may sleep. Nobody was told that it is written.
+    fn cut_torn_block(&self, file: &File) -> Result {
+        if !self.state.lock().torn {
+            return Ok(());
+        }
+        let size = file.size()?;
+        let whole = size - size % u64::from(self.common.block_size());
+        if whole == size || whole < self.written() << SECTOR_SHIFT {
+            return Ok(());
+        }
+        file.truncate(whole)
     }
 
     /// Makes durable what was written, and remembers that; may sleep.

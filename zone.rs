@@ -176,6 +176,18 @@ impl WritePointer {
         (sector <= capacity).then_some(Self { sector, capacity })
     }
 
+    /// The write pointer of a zone of `capacity` sectors whose file has `bytes` bytes, or [`None`]
+    /// if no zone has such a file: it ends within a block of `block_size` bytes, or beyond the zone.
+    ///
+    /// A piece of a block may be data of a device with smaller blocks, so it is not cut off.
+    pub(crate) fn at_end_of_file(bytes: u64, block_size: u32, capacity: u64) -> Option<Self> {
+        // A block is one sector or several.
+        match bytes.checked_rem(u64::from(block_size)) {
+            Some(0) => Self::new(bytes / 512, capacity),
+            _ => None,
+        }
+    }
+
     /// Where the next write goes, in sectors from the zone's start.
     pub(crate) fn sector(self) -> u64 {
         self.sector
@@ -1786,6 +1798,19 @@ pub(crate) mod tests {
         assert!(WritePointer::new(CAPACITY, CAPACITY).is_some_and(WritePointer::is_full));
         assert!(WritePointer::new(0, CAPACITY).is_some_and(WritePointer::is_empty));
         assert!(WritePointer::new(u64::MAX, u64::MAX).is_some_and(WritePointer::is_full));
+    }
+
+    #[test]
+    fn files_end_where_a_write_could_begin() {
+        let at = |bytes, block_size| WritePointer::at_end_of_file(bytes, block_size, CAPACITY);
+        let end = CAPACITY * 512;
+        assert_eq!(at(0, 4096), WritePointer::new(0, CAPACITY));
+        assert_eq!(at(8192, 4096), WritePointer::new(16, CAPACITY));
+        assert_eq!(at(512, 512), WritePointer::new(1, CAPACITY));
+        assert_eq!(at(end, 512), WritePointer::new(CAPACITY, CAPACITY));
+        for (bytes, block_size) in [(512, 4096), (8191, 4096), (1, 512), (end + 512, 512)] {
+            assert_eq!(at(bytes, block_size), None);
+        }
     }
 
     #[test]

@@ -135,6 +135,49 @@ test_made_longer() {
 	others
 }
 
+# A file that ends within a block is no zone's: neither an add nor a device that looks at it again
+# cuts off what may be the data of a device with smaller blocks. What a write of its own has left
+# there, which has failed, is no data.
+# C driver fails: it has no zone_readonly
+test_a_piece_of_a_block() {
+	setup
+	printf x >>"$DIR/seq-000003"
+	mark_log
+	ctl "zone_readonly id=0,zones=3"
+	ctl "zone_good id=0,zones=3"
+	assert_eq "$(zbc "$DEV" report $((3 * 4096)) 1 | cut -d ' ' -f 5)" RO condition
+	expect_log "zone 3: read-only, its file has 262145 bytes" "multiple of 4096"
+	assert_eq "$(stat -c %s "$DIR/seq-000003")" 262145 "size of the file"
+	zbc "$DEV" check $((3 * 4096)) 512 3
+	others
+	remove_dev
+	mark_log
+	ctl_fails EINVAL "add id=0,base_dir=$BASE,$GEOMETRY"
+	expect_log "zone 3.*seq-000003 has 262145 bytes" "multiple of 4096"
+	truncate -s 256K "$DIR/seq-000003"
+	add_dev "$GEOMETRY"
+	# Put right while the device is there it is good at the next look.
+	printf x >>"$DIR/seq-000003"
+	ctl "zone_readonly id=0,zones=3"
+	ctl "zone_good id=0,zones=3"
+	assert_eq "$(zbc "$DEV" report $((3 * 4096)) 1 | cut -d ' ' -f 5)" RO condition
+	truncate -s 256K "$DIR/seq-000003"
+	assert_eq "$(zbc "$DEV" report $((3 * 4096)) 1 | cut -d ' ' -f 5)" C condition
+	ctl "inject id=0,write_nsec=1000000000,badblocks_write=+$((3 * 4096 + 512))-$((3 * 4096 + 519))"
+	refuse zbc "$DEV" write $((3 * 4096 + 512)) 8 3 2>/dev/null &
+	sleep 0.4
+	printf x >>"$DIR/seq-000003"
+	wait $!
+	ctl "inject id=0,clear"
+	py "$DEV" "$DIR" <<-'PY'
+	d = Dev(args[0])
+	eq(d.zone(3).wp, 512, "write pointer")
+	eq(os.stat(args[1] + "/seq-000003").st_size, 512 * SECTOR, "size of the file")
+	d.zwrite(3, 512, 8, 3); d.zcheck(3, 0, 520, 3)
+	PY
+	others
+}
+
 # Gone, or something else in its place: the device has what it had open. When it
 # is added again the file is missed, by name, and taken again when it is back.
 test_replaced() {

@@ -163,6 +163,12 @@ package_root() {
 	artefact package-root "root for packages (a minute)"
 }
 
+# plot_root: where pictures are drawn.
+plot_root() {
+	need_host_tools
+	artefact plot-root "root for pictures (a minute)"
+}
+
 # deb: our package for Debian.
 deb() {
 	local root

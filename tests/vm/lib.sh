@@ -201,10 +201,11 @@ c_zloop() {
 	artefact c-zloop "C driver" "$KERNEL" "${kernel##*/}"
 }
 
-# sources: the files that make our module.
+# sources: the files that make our module: all Rust files outside of tests/, and
+# what kbuild reads.
 sources() {
-	(cd "$TREE" && find . -maxdepth 1 \( -name '*.rs' -o -name Kbuild -o -name Kconfig \) -print
-		find kernel_ext -type f -print) | sort
+	(cd "$TREE" && find . \( -path './.?*' -o -path ./tests -o -path ./debian \) -prune -o -name '*.rs' -print
+		printf '%s\n' ./Kbuild ./Kconfig) | sort
 }
 
 # package_sources: what our package for Debian is made from.

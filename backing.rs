@@ -20,7 +20,7 @@
 //! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and
 //! the directory, too, if it was missing.
 //!
-//! `option_record.rs` says what a later `add` makes of what is recorded. If that is a change it is
+//! `options/record.rs` says what a later `add` makes of what is recorded. If that is a change it is
 //! recorded in its turn, at once and as a whole, when all is well but for the disk itself: an `add`
 //! that is refused leaves the record as it was.
 //!
@@ -39,7 +39,6 @@
 
 use crate::{
     directory::OpenedDirectory,
-    geometry::Geometry,
     kernel_ext::{
         fmt::Shown,
         fs::{
@@ -48,11 +47,10 @@ use crate::{
             OpenFile, //
         },
     },
-    option_record::DeviceOptions,
     options::{
         AddOptions,
-        FileCreation,
-        IoMode, //
+        DeviceOptions,
+        Geometry, //
     },
     refuse,
     zone::WritePointer,
@@ -233,12 +231,12 @@ impl DeviceDirectory {
         };
         let mut options = KBox::new(resolve(options, recorded, opened.id())?, GFP_KERNEL)?;
         let all_are_there = match &history {
-            History::Made(Some(recorded)) => recorded.creation == FileCreation::AtAdd,
+            History::Made(Some(recorded)) => !recorded.tunables.lazy_files,
             History::Made(None) => true,
             History::New | History::Incomplete => false,
         };
         if all_are_there {
-            options.creation = FileCreation::AtAdd;
+            options.tunables.lazy_files = false;
         }
         let record = if recorded == Some(&*options) {
             Freshness::Fresh
@@ -294,7 +292,7 @@ impl DeviceDirectory {
     /// Refuses a file system that has no files without a name.
     pub(crate) fn check_unnamed(&self) -> Result {
         let dir = self.opened.dir();
-        let made = dir.create_unnamed(zone_file_flags(self.options.io), MODE);
+        let made = dir.create_unnamed(zone_file_flags(&self.options), MODE);
         made.map(drop).inspect_err(|err| {
             refuse!(
                 self.opened.id(),
@@ -317,7 +315,7 @@ impl DeviceDirectory {
             }
             Progress::RestoringLazy { there } => {
                 if !there.contains(zone) && !self.is_always_there(zone) {
-                    if self.options.creation == FileCreation::AtAdd {
+                    if !self.options.tunables.lazy_files {
                         self.make_zone_file(zone)?;
                     }
                 } else {
@@ -332,7 +330,7 @@ impl DeviceDirectory {
 
     /// Whether the file of a zone is there from the first `add` on.
     fn is_made_at_add(&self, zone: u32) -> bool {
-        self.options.creation == FileCreation::AtAdd || self.is_always_there(zone)
+        !self.options.tunables.lazy_files || self.is_always_there(zone)
     }
 
     /// Whether the file of a zone is there even if files are made at their first use. A
@@ -345,7 +343,7 @@ impl DeviceDirectory {
         let name = self.zone_file_name(zone);
         self.opened
             .dir()
-            .open_file(&name, zone_file_flags(self.options.io))
+            .open_file(&name, zone_file_flags(&self.options))
             .map_err(|err| self.opened.refuse_file(&name, "can't open it", err))
     }
 
@@ -354,7 +352,7 @@ impl DeviceDirectory {
         let file = self
             .opened
             .dir()
-            .create_file(&name, zone_file_flags(self.options.io), MODE)
+            .create_file(&name, zone_file_flags(&self.options), MODE)
             .map_err(|err| self.opened.refuse_file(&name, "can't make it", err))?;
         if let Progress::Making { zones } = &mut self.progress {
             *zones = zone.saturating_add(1);
@@ -564,10 +562,7 @@ impl DeviceDirectory {
     /// Removes the files that an `add` has made for the first zones.
     fn unlink_zones(&self, record: &DeviceOptions, zones: u32) -> Result {
         for zone in 0..zones {
-            if record.creation == FileCreation::AtFirstUse
-                && zone > 0
-                && !record.geometry.is_conventional(zone)
-            {
+            if record.tunables.lazy_files && zone > 0 && !record.geometry.is_conventional(zone) {
                 continue;
             }
             self.opened
@@ -603,10 +598,11 @@ fn copy_of(name: &[u8]) -> Result<KVec<u8>> {
 }
 
 /// How zone files are opened: the `O_` flags.
-pub(crate) fn zone_file_flags(io: IoMode) -> u32 {
+pub(crate) fn zone_file_flags(options: &DeviceOptions) -> u32 {
     let flags = flags::O_RDWR | flags::O_NOATIME;
-    match io {
-        IoMode::Direct => flags | flags::O_DIRECT,
-        IoMode::Buffered => flags,
+    if options.tunables.buffered_io {
+        flags
+    } else {
+        flags | flags::O_DIRECT
     }
 }

@@ -29,7 +29,6 @@ use crate::{
     },
     lanes::Lanes,
     mailbox::Ended,
-    options::OldData,
     report,
     reset_all::ResetAll,
     zeroing,
@@ -247,7 +246,7 @@ fn try_transfer(
 
 /// Whether what a request overwrites in a conventional zone is saved.
 fn saves_old_data(request: &Request<Zloop>) -> bool {
-    request.queue_data().common().old_data() == OldData::Save
+    request.queue_data().common().volatile_cache()
 }
 
 /// Carries out a read, or a write to a conventional zone; may sleep.

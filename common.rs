@@ -13,15 +13,16 @@ use crate::{
     backing::DeviceDirectory,
     changed::ChangedZones,
     counters::Counters,
-    geometry::Geometry,
     inject::FaultInjection,
     kernel_ext::fs::{
         FileExt,
         IoAlignment, //
     },
     message::MessageLimit,
-    option_record::DeviceOptions,
-    options::OldData,
+    options::{
+        DeviceOptions,
+        Geometry, //
+    },
     reset_all::ResetAllQueue,
     zone::{
         Failure,
@@ -39,6 +40,7 @@ use crate::kernel_ext::compat::sync::{
     new_spinlock_irq,
     SpinLockIrq, //
 };
+use core::num::NonZeroU32;
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,
@@ -90,8 +92,8 @@ impl Common {
         let geometry = options.geometry;
         let nr_slots = geometry.nr_seq_zones() as usize;
         let limits = Limits {
-            max_open: options.max_open_zones,
-            max_active: options.max_active_zones,
+            max_open: NonZeroU32::new(options.tunables.max_open_zones),
+            max_active: NonZeroU32::new(options.tunables.max_active_zones),
         };
         let slots = KVVec::from_elem(Slot::default(), nr_slots, GFP_KERNEL)?;
         let open_zones = OpenZones::new(slots, limits).ok_or(EINVAL)?;
@@ -105,12 +107,7 @@ impl Common {
                 messages: MessageLimit::new(),
                 counters: Counters::new(),
                 changed,
-                files <- ZoneFiles::new(
-                    directory.share(),
-                    geometry,
-                    options.io,
-                    options.creation,
-                ),
+                files <- ZoneFiles::new(directory.share(), *options),
                 open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
                 repaired <- new_condvar!("zloop_repaired"),
                 resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
@@ -201,12 +198,12 @@ impl Common {
 
     /// What a sequential zone is declared to be when a write to it has failed.
     pub(crate) fn write_fault(&self) -> Option<Failure> {
-        self.options.write_fault
+        self.options.tunables.write_fault
     }
 
-    /// What becomes of what conventional zones have when it is overwritten.
-    pub(crate) fn old_data(&self) -> OldData {
-        self.options.old_data
+    /// Overwritten data of conventional zones is saved until the next flush.
+    pub(crate) fn volatile_cache(&self) -> bool {
+        self.options.tunables.volatile_cache
     }
 
     /// Whether to try to make zone files longer without waiting.

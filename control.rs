@@ -46,21 +46,18 @@ use crate::{
         },
     },
     message::MessageLimit,
-    option_error::Errno,
-    option_record::{
-        AddAgain,
-        DeviceOptions, //
-    },
     options::{
+        self,
+        AddCommand,
         AddOptions,
-        Append,
         Command,
-        IoMode,
+        DeviceOptions,
+        OptionValue,
+        Unit,
         SYNTAX, //
     },
     power_failure::Loss,
     refuse,
-    size::Quantity,
     status::{
         DeviceStatus,
         StatusRoot, //
@@ -169,9 +166,10 @@ impl Registry {
     /// Carries out a command.
     fn command(&self, text: &[u8]) -> Result {
         let command = Command::parse(text).map_err(|err| {
-            let errno = match err.errno() {
-                Errno::Inval => EINVAL,
-                Errno::NoDev => ENODEV,
+            let errno = match err {
+                // That is the C driver's errno.
+                options::Error::NegativeId => ENODEV,
+                _ => EINVAL,
             };
             pr_err!("{}\n", Shown(err));
             errno
@@ -200,19 +198,23 @@ impl Registry {
 
         let common = device.common();
         let (options, geometry) = (common.options(), common.geometry());
-        let io = match options.io {
-            IoMode::Direct => "direct",
-            IoMode::Buffered => "buffered",
+        let tunables = &options.tunables;
+        let io = match tunables.buffered_io {
+            false => "direct",
+            true => "buffered",
         };
-        let append = match options.append {
-            Append::Emulated => "emulated",
-            Append::Native => "native",
-            Append::Ordered => "ordered native",
+        let append = match (tunables.zone_append, tunables.ordered_zone_append) {
+            (false, _) => "emulated",
+            (true, false) => "native",
+            (true, true) => "ordered native",
         };
         pr_info!(
             "zloop{id}: {} zones of {}, {} B block size, {io} I/O, {append} zone append\n",
             geometry.nr_zones(),
-            Shown(Quantity::Bytes(geometry.zone_sectors() << SECTOR_SHIFT)),
+            Shown(OptionValue::new(
+                geometry.zone_sectors() << SECTOR_SHIFT,
+                Unit::Byte
+            )),
             common.block_size()
         );
         let live = Live {
@@ -443,7 +445,7 @@ impl Registry {
 
 /// The command that makes a device again.
 fn command_again(options: &DeviceOptions, id: u32, base_dir: &[u8]) -> Result<KVVec<u8>> {
-    let again = AddAgain { id, options };
+    let again = AddCommand { id, options };
     let again = CString::try_from_fmt(fmt!("{},base_dir=", Shown(again)))?;
     let mut command = KVVec::new();
     command.extend_from_slice(again.to_bytes(), GFP_KERNEL)?;

@@ -26,12 +26,12 @@ use crate::zone::Failure;
 ///
 /// `first <= last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ZoneRange {
+pub(crate) struct ZoneSpan {
     first: u32,
     last: u32,
 }
 
-impl ZoneRange {
+impl ZoneSpan {
     /// The zones from `first` to `last`, both included, or [`None`] if there are none.
     pub(crate) fn new(first: u32, last: u32) -> Option<Self> {
         // INVARIANT: Checked here.
@@ -55,7 +55,7 @@ impl ZoneRange {
 }
 
 /// Writes what the option `zones` takes.
-impl fmt::Display for ZoneRange {
+impl fmt::Display for ZoneSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first == self.last {
             write!(f, "{}", self.first)
@@ -69,7 +69,7 @@ impl fmt::Display for ZoneRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Declaration {
     /// The zones.
-    pub(crate) zones: ZoneRange,
+    pub(crate) zones: ZoneSpan,
     /// How they have failed; [`None`] if they are good.
     pub(crate) failure: Option<Failure>,
 }
@@ -117,7 +117,7 @@ pub(crate) fn declarations(
             last = next;
         }
         Some(Declaration {
-            zones: ZoneRange::new(first, last)?,
+            zones: ZoneSpan::new(first, last)?,
             failure: Some(failure),
         })
     })
@@ -127,7 +127,22 @@ pub(crate) fn declarations(
 #[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_declaration))]
 mod tests {
     use super::*;
-    use crate::geometry::tests::says;
+
+    /// The part of a text that is still expected.
+    struct Rest<'a>(&'a str);
+
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, piece: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(piece).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    /// Whether `value` is written as `expected`.
+    fn says(value: impl fmt::Display, expected: &str) -> bool {
+        let mut rest = Rest(expected);
+        fmt::write(&mut rest, core::format_args!("{value}")).is_ok() && rest.0.is_empty()
+    }
 
     /// The lines for zones of which each has a letter: `r`ead-only, `o`ffline or good.
     fn lines(zones: &str) -> impl Iterator<Item = Declaration> + '_ {
@@ -183,9 +198,9 @@ mod tests {
 
     #[test]
     fn ranges() {
-        assert_eq!(ZoneRange::new(5, 4), None);
-        assert!(ZoneRange::new(5, 5).is_some_and(|zones| says(zones, "5")));
-        assert!(ZoneRange::new(5, 6).is_some_and(|zones| zones.numbers().eq([5, 6])));
+        assert_eq!(ZoneSpan::new(5, 4), None);
+        assert!(ZoneSpan::new(5, 5).is_some_and(|zones| says(zones, "5")));
+        assert!(ZoneSpan::new(5, 6).is_some_and(|zones| zones.numbers().eq([5, 6])));
     }
 
     #[test]

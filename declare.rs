@@ -159,7 +159,7 @@ impl Device {
         let is_sequential = |zone: &u32| !geometry.is_conventional(*zone);
         let last = geometry.nr_zones() - 1;
         let first = match geometry.is_conventional(0) {
-            true => geometry.row(0).end,
+            true => geometry.zone_run(0).end,
             false => 0,
         };
         let zones = declaration.zones;

@@ -14,7 +14,6 @@ use crate::{
     declare::Recorded,
     directory::OpenedDirectory,
     fault::Arrival,
-    geometry::BlockSize,
     kernel_ext::{
         block::{
             mq::{
@@ -56,11 +55,7 @@ use crate::{
     lanes::Lanes,
     options::{
         AddOptions,
-        Append,
-        IoMode,
-        OldData,
-        Rotation,
-        WriteCache, //
+        DeviceOptions, //
     },
     power_failure::Loss,
     refuse, report,
@@ -78,6 +73,7 @@ use crate::{
     },
 };
 
+use core::num::NonZeroU32;
 use kernel::{
     block::{
         SECTOR_SHIFT,
@@ -186,8 +182,7 @@ impl Device {
                 "can't find out the block size of the zone files: {err:?}"
             );
         })?;
-        let chosen = options.geometry.block_size();
-        let alignment = choose_block_size(chosen, options.io, files, id)?;
+        let alignment = choose_block_size(options, files, id)?;
         options
             .geometry
             .check_block_size(alignment.block_size)
@@ -198,7 +193,7 @@ impl Device {
 
         let has_holes = first.has_holes();
         drop(first);
-        if options.old_data == OldData::Save {
+        if options.tunables.volatile_cache {
             directory.check_unnamed()?;
         }
         let common = Common::new(id, alignment, &directory)?;
@@ -226,7 +221,9 @@ impl Device {
 
     fn new_disk(self: &Arc<Self>) -> Result<UnaddedDisk<Zloop>> {
         let options = self.common.options();
-        let geometry = &options.geometry;
+        let DeviceOptions { geometry, tunables } = options;
+        let nr_queues = NonZeroU32::new(tunables.nr_queues).ok_or(EINVAL)?;
+        let queue_depth = NonZeroU32::new(tunables.queue_depth).ok_or(EINVAL)?;
         let id = self.common.id();
         let zone_sectors = u32::try_from(geometry.zone_sectors())?;
         let zeroing_sectors = match self.has_holes {
@@ -238,22 +235,23 @@ impl Device {
             max_hw_sectors: MAX_HW_SECTORS,
             max_segments: MAX_SEGMENTS,
             zone_sectors,
-            max_zone_append_sectors: match options.append {
-                Append::Emulated => 0,
-                // A zone's mailbox keeps the order in which appends were queued, asked or not.
-                Append::Native | Append::Ordered => MAX_HW_SECTORS,
+            max_zone_append_sectors: match tunables.zone_append {
+                false => 0,
+                // A zone's mailbox keeps the order in which appends were queued, with and without
+                // `ordered_zone_append`.
+                true => MAX_HW_SECTORS,
             },
             dma_alignment: self.common.alignment().memory_mask.max(SECTOR_SIZE - 1),
-            is_rotational: options.rotation == Rotation::Rotational,
-            max_open_zones: options.max_open_zones.map_or(0, |max| max.get()),
-            max_active_zones: options.max_active_zones.map_or(0, |max| max.get()),
-            fua: match (options.io, options.old_data) {
-                (IoMode::Direct, OldData::Forget) => Fua::Native,
+            is_rotational: tunables.rotational,
+            max_open_zones: tunables.max_open_zones,
+            max_active_zones: tunables.max_active_zones,
+            fua: match (tunables.buffered_io, tunables.volatile_cache) {
+                (false, false) => Fua::Native,
                 // A flush knows which old data is not needed any more.
-                (_, OldData::Save) => Fua::Emulated,
+                (_, true) => Fua::Emulated,
                 // The sync of one write would be told that another one could not be written back,
                 // and the flush that is to be told of that would not.
-                (IoMode::Buffered, _) => Fua::Emulated,
+                (true, _) => Fua::Emulated,
             },
             max_discard_sectors: match geometry.nr_conv_zones() {
                 0 => 0,
@@ -261,15 +259,15 @@ impl Device {
             },
             max_write_zeroes_sectors: zeroing_sectors,
         };
-        let work_queue = match options.io {
-            IoMode::Direct => OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,
+        let work_queue = match tunables.buffered_io {
+            false => OwnedQueue::new_reclaim(fmt!("zloop{id}"))?,
             // A write that finds no space has XFS write back all that is in its page cache, and
             // wait for a workqueue that may need memory. As the page cache does, for that matter.
-            IoMode::Buffered => OwnedQueue::new(fmt!("zloop{id}"))?,
+            true => OwnedQueue::new(fmt!("zloop{id}"))?,
         };
         UnaddedDisk::new(
             fmt!("zloop{id}"),
-            TagSet::new(options.nr_queues, options.queue_depth)?,
+            TagSet::new(nr_queues, queue_depth)?,
             &limits,
             geometry.capacity_sectors(),
             work_queue,
@@ -360,10 +358,11 @@ impl Device {
     }
 
     fn close_now(&self, ending: Ending) -> Result {
-        let lost = match (ending, self.common.options().write_cache) {
+        let discards = self.common.options().tunables.discard_write_cache;
+        let lost = match (ending, discards) {
             (Ending::PowerFailed(loss), _) => self.lose(loss),
-            (Ending::Removed, WriteCache::DiscardUnflushed) => self.lose(Loss::All),
-            (Ending::Removed, WriteCache::Keep) => Ok(()),
+            (Ending::Removed, true) => self.lose(Loss::All),
+            (Ending::Removed, false) => Ok(()),
         };
         let recorded = self.record_again().inspect_err(|err| {
             report!(
@@ -460,17 +459,13 @@ impl Device {
 }
 
 /// How I/O to the device must be aligned, given how I/O to the zone files should be.
-fn choose_block_size(
-    chosen: Option<BlockSize>,
-    io: IoMode,
-    files: IoAlignment,
-    id: u32,
-) -> Result<IoAlignment> {
-    let Some(chosen) = chosen.map(BlockSize::get) else {
+fn choose_block_size(options: &DeviceOptions, files: IoAlignment, id: u32) -> Result<IoAlignment> {
+    let chosen = options.tunables.block_size;
+    if chosen == 0 {
         return Ok(files);
-    };
+    }
     let smallest = files.direct_block_size;
-    if io == IoMode::Direct && chosen < smallest {
+    if !options.tunables.buffered_io && chosen < smallest {
         refuse!(
             id,
             "block_size={chosen}: must be at least {smallest}, the unit of direct I/O to the zone \

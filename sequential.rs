@@ -62,7 +62,7 @@ use crate::{
         Mailbox,
         Medium, //
     },
-    options::IoMode,
+    options::ZoneIndex,
     power_failure::Loss,
     report,
     reset_all::ResetAll,
@@ -77,7 +77,6 @@ use crate::{
         Zone, //
     },
     zone_file::ZoneFile,
-    zone_ranges::Place,
     zones, //
 };
 use core::{
@@ -195,7 +194,7 @@ impl SequentialZone {
         flags: Flags,
     ) -> Result<Arc<Self>> {
         let capacity = common.geometry().zone_capacity(number);
-        let Place::Outside(index) = common.geometry().place(number) else {
+        let ZoneIndex::Sequential(index) = common.geometry().zone_index(number) else {
             return Err(EINVAL);
         };
         let wp = WritePointer::new(written, capacity).ok_or(EINVAL)?;
@@ -928,7 +927,7 @@ impl SequentialZone {
             if synced.is_ok() {
                 state.length = Length::Certain;
                 // What is not in the page cache is durable with the length.
-                state.unreported &= self.common.options().io == IoMode::Buffered;
+                state.unreported &= self.common.options().tunables.buffered_io;
             } else {
                 state.unreported |= state.flushed < self.written();
             }

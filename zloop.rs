@@ -41,9 +41,9 @@
 //!
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
-//! `options.rs` with `option_*.rs`, `geometry.rs` with `size.rs`, `zone_ranges.rs` and
-//! `zone_file_name.rs`, `zone.rs`, `declaration.rs`, `fault.rs`, `power_failure.rs`, `block_set.rs`
-//! and `team.rs` are the rules: they know no kernel type and are tested on their own.
+//! `options.rs` with `options/`, `zone_file_name.rs`, `zone.rs`, `declaration.rs`, `fault.rs`,
+//! `power_failure.rs`, `block_set.rs` and `team.rs` are the rules: they know no kernel type and are
+//! tested on their own.
 //! `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
 //! Lock order, outermost first. The first two may be held across I/O, the other three never:
@@ -90,8 +90,6 @@ mod directory;
 #[deny(unsafe_code)]
 mod fault;
 #[deny(unsafe_code)]
-mod geometry;
-#[deny(unsafe_code)]
 mod inject;
 mod kernel_ext;
 #[deny(unsafe_code)]
@@ -100,16 +98,6 @@ mod lanes;
 mod mailbox;
 #[deny(unsafe_code)]
 mod message;
-#[deny(unsafe_code)]
-mod option_draft;
-#[deny(unsafe_code)]
-mod option_error;
-#[deny(unsafe_code)]
-mod option_record;
-#[deny(unsafe_code)]
-mod option_table;
-#[deny(unsafe_code)]
-mod option_text;
 #[deny(unsafe_code)]
 mod options;
 #[deny(unsafe_code)]
@@ -120,8 +108,6 @@ mod reset_all;
 mod sequential;
 #[deny(unsafe_code)]
 mod sharing;
-#[deny(unsafe_code)]
-mod size;
 #[deny(unsafe_code)]
 mod status;
 #[deny(unsafe_code)]
@@ -138,8 +124,6 @@ mod zone_file;
 mod zone_file_name;
 #[deny(unsafe_code)]
 mod zone_file_sizes;
-#[deny(unsafe_code)]
-mod zone_ranges;
 #[deny(unsafe_code)]
 mod zones;
 

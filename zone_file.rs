@@ -18,7 +18,6 @@ use crate::{
         zone_file_flags,
         MODE, //
     },
-    geometry::Geometry,
     kernel_ext::{
         cred::{
             current_credential,
@@ -30,10 +29,7 @@ use crate::{
             OpenFile, //
         },
     },
-    options::{
-        FileCreation,
-        IoMode, //
-    },
+    options::DeviceOptions,
     zone_file_name::ZoneFileName,
 };
 use core::mem::{
@@ -68,10 +64,7 @@ pub(crate) struct ZoneFiles {
     directory: SpinLock<Option<Arc<Directory>>>,
     /// Of the task that added the device.
     credential: ARef<Credential>,
-    geometry: Geometry,
-    io: IoMode,
-    /// Whether a sequential zone's file may be missing as long as nothing is written.
-    creation: FileCreation,
+    options: DeviceOptions,
     /// Locked while the directory is synced: nobody may take for durable what somebody else is
     /// about to make so.
     #[pin]
@@ -91,18 +84,11 @@ struct Made {
 
 impl ZoneFiles {
     /// The files of a device that the current task adds.
-    pub(crate) fn new(
-        directory: Arc<Directory>,
-        geometry: Geometry,
-        io: IoMode,
-        creation: FileCreation,
-    ) -> impl PinInit<Self> {
+    pub(crate) fn new(directory: Arc<Directory>, options: DeviceOptions) -> impl PinInit<Self> {
         pin_init!(Self {
             directory <- new_spinlock!(Some(directory), "zloop_directory"),
             credential: current_credential(),
-            geometry,
-            io,
-            creation,
+            options,
             made <- new_mutex!(Made::default(), "zloop_made"),
             open <- new_mutex!(OpenFiles::default(), "zloop_open_files"),
         })
@@ -125,10 +111,10 @@ impl ZoneFiles {
 
     /// Opens the file of a zone, which is made if it may be missing; may sleep.
     fn open(&self, zone: u32) -> Result<OpenFile> {
-        let name = ZoneFileName::of(&self.geometry, zone);
-        let flags = zone_file_flags(self.io);
+        let name = ZoneFileName::of(&self.options.geometry, zone);
+        let flags = zone_file_flags(&self.options);
         let opened = self.with_directory(|directory| match directory.open_file(&name, flags) {
-            Err(err) if err == ENOENT && self.creation == FileCreation::AtFirstUse => {
+            Err(err) if err == ENOENT && self.options.tunables.lazy_files => {
                 match self.making(|| directory.create_file(&name, flags, MODE)) {
                     // Another task needs it, too, and was faster.
                     Err(err) if err == EEXIST => directory.open_file(&name, flags),
@@ -145,7 +131,9 @@ impl ZoneFiles {
 
     /// Makes a file for data that nobody needs once the device is gone; may sleep.
     pub(crate) fn create_unnamed(&self) -> Result<OpenFile> {
-        self.with_directory(|directory| directory.create_unnamed(zone_file_flags(self.io), MODE))
+        self.with_directory(|directory| {
+            directory.create_unnamed(zone_file_flags(&self.options), MODE)
+        })
     }
 
     /// Makes a file by `create`, which may take as long as the file system is frozen.

@@ -6,7 +6,7 @@
 //! device that is added needs a name for each of its zones, so names are made without memory that
 //! is allocated, and without the formatting code.
 
-use crate::geometry::Geometry;
+use crate::options::Geometry;
 use core::{
     ffi::CStr,
     ops::Deref, //

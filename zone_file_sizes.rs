@@ -9,7 +9,6 @@
 //! with a message if it is missing.
 
 use crate::{
-    geometry::Geometry,
     kernel_ext::{
         cred::{
             current_credential,
@@ -21,6 +20,7 @@ use crate::{
         },
         workqueue::Helpers,
     },
+    options::Geometry,
     team::Team,
     zone_file_name::ZoneFileName,
 };

@@ -12,7 +12,7 @@
 
 use crate::{
     common::Common,
-    options::OldData,
+    options::ZoneIndex,
     power_failure::Loss,
     sequential::SequentialZone,
     undo::UndoLog,
@@ -21,7 +21,6 @@ use crate::{
         WritePointer, //
     },
     zone_file::ZoneFile,
-    zone_ranges::Place, //
 };
 use core::{
     iter::from_fn,
@@ -100,9 +99,9 @@ pub(crate) struct ConventionalZone {
 impl ConventionalZone {
     fn new(common: Arc<Common>, number: u32, flags: Flags) -> Result<Arc<Self>> {
         let file = Arc::pin_init(ZoneFile::new(), flags)?;
-        let undo = match common.old_data() {
-            OldData::Forget => None,
-            OldData::Save => {
+        let undo = match common.volatile_cache() {
+            false => None,
+            true => {
                 let len = common.geometry().zone_len(number) << SECTOR_SHIFT;
                 let undo = UndoLog::new(number, len, common.block_size());
                 Some(KBox::pin_init(undo, flags)?)
@@ -221,7 +220,7 @@ impl Zones {
         let mut sequential = KVVec::with_capacity(nr_seq as usize, GFP_KERNEL)?;
         for number in 0..geometry.nr_zones() {
             let found = found(number)?;
-            let Place::Outside(index) = geometry.place(number) else {
+            let ZoneIndex::Sequential(index) = geometry.zone_index(number) else {
                 conventional.push(SetOnce::new(), GFP_KERNEL)?;
                 continue;
             };
@@ -245,15 +244,16 @@ impl Zones {
 
     /// What there is of a zone, or [`None`] if there is no such zone.
     pub(crate) fn entry(&self, number: u32) -> Option<Entry<'_>> {
-        Some(match self.common.geometry().place(number) {
-            Place::Outside(index) => {
+        Some(match self.common.geometry().zone_index(number) {
+            ZoneIndex::Sequential(index) => {
                 let entry = self.sequential.get(index as usize)?;
                 match entry.touched() {
                     Some(zone) => Entry::Touched(Zone::Sequential(zone)),
                     None => Entry::Found(entry.found),
                 }
             }
-            Place::Inside(index) => match self.conventional.get(index as usize)?.as_ref() {
+            ZoneIndex::Conventional(index) => match self.conventional.get(index as usize)?.as_ref()
+            {
                 Some(zone) => Entry::Touched(Zone::Conventional(zone)),
                 None => Entry::FoundConventional,
             },
@@ -267,15 +267,15 @@ impl Zones {
             if rest.is_empty() {
                 return None;
             }
-            let row = self.common.geometry().row(rest.start);
-            let numbers = rest.start..row.end.min(rest.end);
+            let run = self.common.geometry().zone_run(rest.start);
+            let numbers = rest.start..run.end.min(rest.end);
             rest.start = numbers.end;
-            Some(match row.place {
-                Place::Outside(index) => {
+            Some(match run.index {
+                ZoneIndex::Sequential(index) => {
                     let entries = self.sequential.get(index as usize..);
                     Row::Sequential(numbers, entries.unwrap_or_default())
                 }
-                Place::Inside(_) => Row::Conventional(numbers),
+                ZoneIndex::Conventional(_) => Row::Conventional(numbers),
             })
         })
     }
@@ -298,14 +298,14 @@ impl Zones {
             return Ok(zone);
         }
         let common = self.common.clone();
-        match self.common.geometry().place(number) {
-            Place::Outside(index) => {
+        match self.common.geometry().zone_index(number) {
+            ZoneIndex::Sequential(index) => {
                 let entry = self.sequential.get(index as usize).ok_or(EINVAL)?;
                 let zone = SequentialZone::new(common, number, entry.found, flags)?;
                 let zone = self.populate(&entry.zone, zone).ok_or(EINVAL)?;
                 Ok(Zone::Sequential(zone))
             }
-            Place::Inside(index) => {
+            ZoneIndex::Conventional(index) => {
                 let entry = self.conventional.get(index as usize).ok_or(EINVAL)?;
                 let zone = ConventionalZone::new(common, number, flags)?;
                 let zone = self.populate(entry, zone).ok_or(EINVAL)?;

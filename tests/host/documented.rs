@@ -2,7 +2,7 @@
 
 //! Whoever adds an option writes it down for its users, too.
 
-use crate::option_table::{options, OPTIONS};
+use crate::options::table::{options, OPTIONS};
 
 #[test]
 fn options_are_documented() {

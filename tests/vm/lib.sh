@@ -211,7 +211,7 @@ sources() {
 # package_sources: what our package for Debian is made from.
 package_sources() {
 	sources
-	(cd "$TREE" && find debian dkms Documentation/zloop.4 README.md -type f -print) | sort
+	(cd "$TREE" && find debian dkms Documentation README.md -type f -print) | sort
 }
 
 # linux: the files of the kernel's source that our patch for it is made with.

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
-# The recipes in README.md.
+# The recipes in Documentation/recipes.md.
 #
-# Guards the promise that they work as they stand there: a recipe is a heading `###`
-# below `## Recipes`, and its script all that is indented under it.
+# Guards the promise that they work as they are printed there: a recipe is a heading,
+# and its script consists of all indented lines below the heading.
 # limit: 240
 
-README=$TESTS/../README.md
+RECIPES=$TESTS/../Documentation/recipes.md
 
 headings() {
-	awk '/^## / { on = $0 == "## Recipes"; next } on && sub(/^### /, "")' "$README"
+	sed -n 's/^## //p' "$RECIPES"
 }
 
 script() { # heading
-	awk -v want="### $1" '/^## / { on = $0 == "## Recipes" } /^##/ { this = $0 == want; next }
-		on && this && sub(/^    /, "")' "$README"
+	awk -v want="## $1" '/^## / { on = $0 == want } on && sub(/^    /, "")' "$RECIPES"
 }
 
-# Run a recipe, what it prints going to $OUT. It has to clean up after itself.
+# Run a recipe, with its output in $OUT. It has to clean up after itself.
 recipe() { # heading
 	local where
 	OUT=$SCRATCH/out
 	script "$1" >"$SCRATCH/script"
-	[[ -s $SCRATCH/script ]] || fail "README.md has no recipe '$1'"
+	[[ -s $SCRATCH/script ]] || fail "recipes.md has no recipe '$1'"
 	mkdir "$SCRATCH/zloop"
 	mkdir -p /var/local/zloop
 	mount --bind "$SCRATCH/zloop" /var/local/zloop
@@ -43,7 +42,7 @@ said() { # regex
 }
 
 test_zonefs() {
-	recipe "zonefs: each zone a file"
+	recipe "zonefs"
 	said '/seq/0 262144$'
 }
 
@@ -62,20 +61,20 @@ test_f2fs() {
 }
 
 test_fio() {
-	recipe "fio: as a ZNS drive would take it"
+	recipe "fio on a disk like a ZNS drive"
 	said 'err= 0'
 }
 
 test_failing_disk() {
 	recipe "A disk that fails"
 	said '^the write failed$'
-	# The report in the middle has what was written before.
+	# The report in the middle shows only the first write.
 	said 'wptr 0x000080 '
 }
 
-test_power_failure() {
-	recipe "A power failure"
-	# What was written, then what of it was flushed.
+test_power_loss() {
+	recipe "A power loss"
+	# The write pointer after the writes, then after the power loss.
 	assert_eq "$(grep -o 'wptr 0x[0-9a-f]*' "$OUT" | tr '\n' ' ')" "wptr 0x000280 wptr 0x000100 " "write pointers"
 }
 
@@ -83,8 +82,8 @@ test_power_failure() {
 test_all_recipes() {
 	local heading
 	headings >"$SCRATCH/headings"
-	[[ -s $SCRATCH/headings ]] || fail "README.md has no recipes"
+	[[ -s $SCRATCH/headings ]] || fail "recipes.md has no recipes"
 	while read -r heading; do
-		grep -qF "recipe \"$heading\"" "$TESTS/vm-tests/readme/recipes.sh" || fail "no test runs '$heading'"
+		grep -qF "recipe \"$heading\"" "$TESTS/vm-tests/documents/recipes.sh" || fail "no test runs '$heading'"
 	done <"$SCRATCH/headings"
 }

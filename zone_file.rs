@@ -103,7 +103,7 @@ impl ZoneFiles {
             let Some(idle) = idle else {
                 return;
             };
-            if !idle.close_idle(self.io) {
+            if !idle.close_idle(&self.options) {
                 self.open.lock().put(idle);
             }
         }
@@ -331,8 +331,8 @@ impl ZoneFile {
 
     /// Closes the file until it is needed again, unless somebody uses it; may sleep. Returns whether
     /// it is closed.
-    fn close_idle(&self, io: IoMode) -> bool {
-        if io == IoMode::Buffered {
+    fn close_idle(&self, options: &DeviceOptions) -> bool {
+        if options.tunables.buffered_io {
             let file = match &*self.state.lock() {
                 State::Open(file) if file.is_shared() => return false,
                 State::Open(file) => file.share(),

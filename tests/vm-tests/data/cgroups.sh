@@ -221,11 +221,16 @@ $(grep block_rq_issue "$TRACING/trace" | head -n 20)"
 }
 
 # Appends that wait for the file system to be thawed, four of 4 KiB by the first command and four
-# of 32 KiB by the second one, all in one zone: what waits leaves together.
+# of 32 KiB by the second one, all in one zone. They wait behind one that a worker has begun, so that
+# they leave together.
 frozen_appends() { # command -- command
 	local pids=() n=0 command=() word
 	fsfreeze -f "$SCRATCH"
 	defer "fsfreeze -u '$SCRATCH' 2>/dev/null || true"
+	ionice -c 3 bash -c "append 64 8 1" &
+	pids+=($!)
+	# A worker that needs longer would begin with more of them.
+	sleep 2
 	for word in "$@" --; do
 		if [[ $word != -- ]]; then
 			command+=("$word")
@@ -235,7 +240,7 @@ frozen_appends() { # command -- command
 		"${command[@]}" bash -c "append 64 $((n == 1 ? 8 : 64)) 4" &
 		pids+=($!)
 		command=()
-		until (($(awk '{print $2}' "/sys/block/${DEV##*/}/inflight") >= 4 * n)); do
+		until (($(awk '{print $2}' "/sys/block/${DEV##*/}/inflight") >= 1 + 4 * n)); do
 			kill -0 "${pids[-1]}" || fail "the appends did not wait"
 			sleep 0.1
 		done

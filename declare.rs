@@ -196,11 +196,7 @@ impl Device {
     }
 
     /// Writes down what is declared of each zone.
-    fn record(
-        &self,
-        recorded: &mut Recorded,
-        failure: impl Fn(u32) -> Option<Failure>,
-    ) -> Result {
+    fn record(&self, recorded: &mut Recorded, failure: impl Fn(u32) -> Option<Failure>) -> Result {
         *recorded = Recorded::Perhaps;
         let mut text = KVVec::new();
         for declaration in declarations(0..self.common().geometry().nr_zones(), failure) {

@@ -840,7 +840,10 @@ impl SequentialZone {
             if request.data().meet_faults() {
                 let (first, sectors) = self.on_device(extent);
                 let faults = self.common.faults();
-                if faults.spoil_write(first, sectors, self.common.block_sectors())?.is_some() {
+                if faults
+                    .spoil_write(first, sectors, self.common.block_sectors())?
+                    .is_some()
+                {
                     return Err(EIO);
                 }
             }

@@ -166,7 +166,8 @@ impl OpenFile {
     /// Whether anybody else has a reference. Nobody gets one but by [`Self::share`].
     pub(crate) fn is_shared(&self) -> bool {
         // SAFETY: The file is valid, and others change the counter atomically.
-        let references = unsafe { Atomic::from_ptr(&raw mut (*self.as_ptr()).f_ref.refcnt.counter) };
+        let references =
+            unsafe { Atomic::from_ptr(&raw mut (*self.as_ptr()).f_ref.refcnt.counter) };
         // It counts from 0, which is one reference.
         // ACQUIRE: What others have done with the file happened before they gave it back.
         references.load(Acquire) != 0

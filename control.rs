@@ -295,8 +295,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// ENODEV, EBUSY and the like if the device stays; the file system's if it is gone, and what was
-    /// written could not be made durable.
+    /// ENODEV, EBUSY and the like if the device stays; the file system's error if the device is
+    /// gone, and written data could not be made durable.
     fn remove(&self, id: u32) -> Result {
         let live = self.take_device(id, State::Removing);
         let Live {

@@ -2,10 +2,10 @@
 
 //! Faults that a command injects into a device that is there.
 //!
-//! `fault.rs` has the rules. Whether a request meets the faults is decided when it arrives, and then
-//! it carries that along. They are asked where it is about to be carried out, by whoever may sleep:
-//! a request that meets faults is not done at once. Without any, it costs the reading of one flag.
-//! Faults are gone when the device is removed.
+//! `fault.rs` has the rules. Whether a request meets the faults is decided when it arrives, and the
+//! request carries that along. They are asked where it is about to be carried out, by whoever may
+//! sleep: a request that meets faults is not done at once. Without any, it costs the reading of
+//! one flag. Faults are gone when the device is removed.
 
 use crate::fault::{
     Arrival,

@@ -2,10 +2,10 @@
 
 //! Lanes, in which other CPUs carry out a part of a deep queue.
 //!
-//! A lane is a work item with a short queue of requests that need no waiting. Whether a CPU uses
-//! the lanes is decided by its [`SharingPolicy`]. The CPU gives a request to the first lane that has
-//! room, and carries it out itself if none has: so the lanes are kept busy, no more of them run than
-//! are needed, and no request waits for long.
+//! A lane is a work item with a short queue of requests that need no waiting. The
+//! [`SharingPolicy`] of a CPU decides whether it uses the lanes. The CPU gives a request to the
+//! first lane that has room, and carries it out itself if none has. So the lanes are kept busy, no
+//! more of them run than are needed, and no request waits for long.
 
 use crate::{
     command::transfer_in_lane,

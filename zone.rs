@@ -177,7 +177,8 @@ impl WritePointer {
     }
 
     /// The write pointer of a zone of `capacity` sectors whose file has `bytes` bytes, or [`None`]
-    /// if no zone has such a file: it ends within a block of `block_size` bytes, or beyond the zone.
+    /// if no zone has such a file, as it ends within a block of `block_size` bytes or beyond the
+    /// zone.
     ///
     /// A piece of a block may be data of a device with smaller blocks, so it is not cut off.
     pub(crate) fn at_end_of_file(bytes: u64, block_size: u32, capacity: u64) -> Option<Self> {

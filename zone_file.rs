@@ -9,9 +9,9 @@
 //!
 //! So many files may be open at a time, for all that the machine's memory can hold: when another
 //! one is opened, one that was not used for a while is closed, until it is needed again. A file
-//! system tells an open file that data could not be written back, and may have forgotten it when the
-//! file is opened again. So what may still be in the page cache is synced first, and an error is
-//! kept for the next one who syncs. A file that somebody is using stays open.
+//! system tells an open file that data could not be written back, and may have forgotten that when
+//! the file is opened again. So what may still be in the page cache is synced first, and an error
+//! is kept for the next one who syncs. A file that somebody is using stays open.
 
 use crate::{
     backing::{
@@ -319,8 +319,8 @@ impl ZoneFile {
         self.sync_and_note(file, |_| ())
     }
 
-    /// The same, and `note` is called with what is returned before anybody else's sync, who will not
-    /// be told it again.
+    /// The same. `note` is called with the result, before any other sync: the file system tells an
+    /// error once.
     pub(crate) fn sync_and_note(&self, file: &File, note: impl FnOnce(&Result)) -> Result {
         let mut untold = self.untold.lock();
         let synced = file.sync();
@@ -329,8 +329,8 @@ impl ZoneFile {
         told
     }
 
-    /// Closes the file until it is needed again, unless somebody uses it; may sleep. Returns whether
-    /// it is closed.
+    /// Closes the file until it is needed again, unless it is in use; may sleep. Returns whether
+    /// the file is closed.
     fn close_idle(&self, options: &DeviceOptions) -> bool {
         if options.tunables.buffered_io {
             let file = match &*self.state.lock() {

@@ -634,8 +634,8 @@ impl FileExt for File {
     }
 
     fn has_holes(&self) -> bool {
-        // SAFETY: The file is open; its operations don't change, nor does what it is open for. Other
-        // bits of its mode may meanwhile.
+        // SAFETY: The file is open. Neither its operations nor the bits of its mode that say what
+        // it is open for change; other bits may change meanwhile.
         let (mode, fallocate) = unsafe {
             (
                 (&raw const (*self.as_ptr()).f_mode).read_volatile(),

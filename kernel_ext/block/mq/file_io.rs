@@ -358,8 +358,8 @@ enum Entry {
 
 impl Entry {
     fn find(file: &File, direction: Direction, waiting: Waiting) -> Result<Self> {
-        // SAFETY: The file is open; its operations don't change, nor does what it is open for. Other
-        // bits of its mode may meanwhile.
+        // SAFETY: The file is open. Neither its operations nor the bits of its mode that say what
+        // it is open for change; other bits may change meanwhile.
         let (mode, read_iter, write_iter) = unsafe {
             let operations = (*file.as_ptr()).f_op;
             (

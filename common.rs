@@ -25,10 +25,12 @@ use crate::{
     },
     reset_all::ResetAllQueue,
     zone::{
-        Failure,
-        Limits,
-        OpenZones,
-        Slot, //
+        open_zones::{
+            Limits,
+            OpenZones,
+            Slot, //
+        },
+        Failure, //
     },
     zone_file::{
         ZoneFile,

@@ -23,7 +23,6 @@
 
 use crate::{
     backing::resolve,
-    declaration::Declaration,
     device::{
         Device,
         Ending,
@@ -62,6 +61,7 @@ use crate::{
         DeviceStatus,
         StatusRoot, //
     },
+    zone::condition_override::ConditionOverride,
 };
 use core::mem::replace;
 use kernel::{
@@ -228,7 +228,7 @@ impl Registry {
     }
 
     /// Declares zones to have failed or to be good, and has the block layer know.
-    fn declare(&self, id: u32, declaration: &Declaration) -> Result {
+    fn declare(&self, id: u32, declaration: &ConditionOverride) -> Result {
         let mut live = self
             .take_device(id, State::Changing)
             .map_err(|(why, errno)| {

@@ -3,8 +3,8 @@
 //! Declaring zones read-only or offline.
 //!
 //! What is declared belongs to the device: it is in its directory, in the file `conditions`, and a
-//! later `add` finds it there. The C driver takes no notice of that file. [`Declaration`] has its
-//! language.
+//! later `add` finds it there. The C driver takes no notice of that file. [`ConditionOverride`] has
+//! its language.
 //!
 //! With `write_fault` a zone is declared to have failed by a write that fails.
 //!
@@ -13,10 +13,6 @@
 
 use crate::{
     backing::MODE,
-    declaration::{
-        declarations,
-        Declaration, //
-    },
     device::Device,
     kernel_ext::{
         fmt::Shown,
@@ -25,6 +21,10 @@ use crate::{
     },
     options::recorded_declarations,
     refuse,
+    zone::condition_override::{
+        overrides,
+        ConditionOverride, //
+    },
     zone::Failure,
     zones::Zone, //
 };
@@ -68,7 +68,7 @@ impl Device {
     ///
     /// EINVAL if there are no such sequential zones, what the file system says if it can't be
     /// recorded. Nothing is declared then.
-    pub(crate) fn declare(&self, declaration: &Declaration) -> Result {
+    pub(crate) fn declare(&self, declaration: &ConditionOverride) -> Result {
         let zones = declaration.zones;
         self.check(declaration)?;
         for number in zones.numbers() {
@@ -154,7 +154,7 @@ impl Device {
     }
 
     /// Refuses what is not for sequential zones of this device.
-    fn check(&self, declaration: &Declaration) -> Result {
+    fn check(&self, declaration: &ConditionOverride) -> Result {
         let geometry = self.common().geometry();
         let is_sequential = |zone: &u32| !geometry.is_conventional(*zone);
         let last = geometry.nr_zones() - 1;
@@ -187,7 +187,7 @@ impl Device {
     }
 
     /// Declares zones of which each was touched.
-    fn apply(&self, declaration: &Declaration) {
+    fn apply(&self, declaration: &ConditionOverride) {
         for number in declaration.zones.numbers() {
             if let Some(Zone::Sequential(zone)) = self.zones().get(number) {
                 zone.declare(declaration.failure);
@@ -199,7 +199,7 @@ impl Device {
     fn record(&self, recorded: &mut Recorded, failure: impl Fn(u32) -> Option<Failure>) -> Result {
         *recorded = Recorded::Perhaps;
         let mut text = KVVec::new();
-        for declaration in declarations(0..self.common().geometry().nr_zones(), failure) {
+        for declaration in overrides(0..self.common().geometry().nr_zones(), failure) {
             let line = CString::try_from_fmt(fmt!("{}\n", Shown(declaration)))?;
             text.extend_from_slice(line.to_bytes(), GFP_KERNEL)?;
         }

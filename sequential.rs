@@ -70,11 +70,11 @@ use crate::{
         Condition,
         Failure,
         Finish,
-        Refusal,
         Reset,
         Target,
         WritePointer,
-        Zone, //
+        ZoneError,
+        ZoneState, //
     },
     zone_file::ZoneFile,
     zones, //
@@ -142,7 +142,7 @@ impl_has_work! {
 
 /// What is changed by commands.
 struct State {
-    zone: Zone,
+    zone: ZoneState,
     /// What is below this, in sectors of the zone, is durable.
     flushed: u64,
     /// Up to this, in sectors of the zone, space of the file system was allocated. Some of it may
@@ -200,7 +200,7 @@ impl SequentialZone {
         let wp = WritePointer::new(written, capacity).ok_or(EINVAL)?;
         let file = Arc::pin_init(ZoneFile::new(), flags)?;
         let state = State {
-            zone: Zone::new(index, wp),
+            zone: ZoneState::new(index, wp),
             flushed: written,
             allocated: 0,
             resets: 0,
@@ -335,7 +335,7 @@ impl SequentialZone {
 
     /// Ends a read of a zone that is declared offline.
     pub(crate) fn refuse_read(&self, request: Request<Zloop>) {
-        self.refuse(request, Refusal::InvalidCondition(Condition::Offline));
+        self.refuse(request, ZoneError::InvalidCondition(Condition::Offline));
     }
 
     /// Whether nothing can be read, because the zone was declared offline.
@@ -754,10 +754,10 @@ impl SequentialZone {
     }
 
     /// Ends a request that is refused.
-    fn refuse(&self, request: Request<Zloop>, refusal: Refusal) {
+    fn refuse(&self, request: Request<Zloop>, refusal: ZoneError) {
         let status = match refusal {
-            Refusal::TooManyOpen => Status::ZONE_OPEN_RESOURCE,
-            Refusal::TooManyActive => Status::ZONE_ACTIVE_RESOURCE,
+            ZoneError::TooManyOpen => Status::ZONE_OPEN_RESOURCE,
+            ZoneError::TooManyActive => Status::ZONE_ACTIVE_RESOURCE,
             _ => Status::IOERR,
         };
         report!(
@@ -819,7 +819,7 @@ impl SequentialZone {
     /// Applies a rule that concerns nothing but the zone and the open set.
     fn with_zone<R>(
         &self,
-        rule: impl FnOnce(&mut Zone, &mut OpenSet) -> Result<R, Refusal>,
+        rule: impl FnOnce(&mut ZoneState, &mut OpenSet) -> Result<R, ZoneError>,
     ) -> Result<R, Trouble> {
         let mut state = self.state.lock();
         let mut set = self.common.open_zones().lock();
@@ -1184,7 +1184,7 @@ impl WorkItem for SequentialZone {
 /// Why a command was not carried out.
 enum Trouble {
     /// The rules don't allow it.
-    Refused(Refusal),
+    Refused(ZoneError),
     /// The file system has failed.
     Medium(Error),
     /// A fault was injected.

@@ -41,7 +41,7 @@
 //!
 //! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
 //!
-//! `options.rs` with `options/`, `zone_file_name.rs`, `zone.rs`, `declaration.rs`, `fault.rs`,
+//! `options.rs` with `options/`, `zone_file_name.rs`, `zone.rs` with `zone/`, `fault.rs`,
 //! `power_failure.rs`, `block_set.rs` and `team.rs` are the rules: they know no kernel type and are
 //! tested on their own.
 //! `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
@@ -79,8 +79,6 @@ mod common;
 mod control;
 #[deny(unsafe_code)]
 mod counters;
-#[deny(unsafe_code)]
-mod declaration;
 #[deny(unsafe_code)]
 mod declare;
 #[deny(unsafe_code)]

@@ -17,7 +17,7 @@ use crate::{
     sequential::SequentialZone,
     undo::UndoLog,
     zone::{
-        Slot,
+        open_zones::Slot,
         WritePointer, //
     },
     zone_file::ZoneFile,

@@ -29,15 +29,15 @@ use super::{
     },
 };
 use crate::{
-    declaration::{
-        Declaration,
-        ZoneSpan, //
-    },
     fault::{
         Clear,
         Injection, //
     },
     power_failure::Loss,
+    zone::condition_override::{
+        ConditionOverride,
+        ZoneSpan, //
+    },
     zone::Failure,
 };
 
@@ -52,7 +52,10 @@ pub(crate) enum Command<'a> {
     /// Remove the device with this `id`.
     Remove { id: u32 },
     /// Declare zones of the device with this `id` to have failed, or to be good.
-    Declare { id: u32, declaration: Declaration },
+    Declare {
+        id: u32,
+        declaration: ConditionOverride,
+    },
     /// Inject faults into the device with this `id`.
     Inject { id: u32, injection: Injection },
     /// Remove the device with this `id` as a power failure would.
@@ -124,10 +127,10 @@ impl DeviceOptions {
 }
 
 /// Reads the record of declarations: each is on a line of its own, in the text that a
-/// [`Declaration`] is written as.
+/// [`ConditionOverride`] is written as.
 pub(crate) fn recorded_declarations(
     text: &[u8],
-) -> impl Iterator<Item = Result<Declaration, Error<'_>>> {
+) -> impl Iterator<Item = Result<ConditionOverride, Error<'_>>> {
     let read = |line| {
         let (name, list) = split_name(line, is_space);
         let scope = Scope::RecordedDeclaration(failure_of(name)?);
@@ -147,7 +150,7 @@ fn split_name(text: &[u8], ends: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
 
 /// The condition that a command declares zones to have.
 fn failure_of(command: &[u8]) -> Result<Option<Failure>, Error<'_>> {
-    Declaration::failure(command).ok_or(Error::UnknownCommand(command))
+    ConditionOverride::failure(command).ok_or(Error::UnknownCommand(command))
 }
 
 /// Tells white space as C's `isspace()` does.
@@ -239,11 +242,11 @@ impl<'a> ParsedOptions<'a> {
     }
 
     /// The declaration, if the scope is that of one.
-    fn declaration(&self, scope: Scope) -> Result<Option<Declaration>, Error<'a>> {
+    fn declaration(&self, scope: Scope) -> Result<Option<ConditionOverride>, Error<'a>> {
         let (Scope::Declare(failure) | Scope::RecordedDeclaration(failure)) = scope else {
             return Ok(None);
         };
         let zones = self.zones.ok_or(Error::Missing("zones", scope))?;
-        Ok(Some(Declaration { zones, failure }))
+        Ok(Some(ConditionOverride { zones, failure }))
     }
 }

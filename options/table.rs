@@ -24,7 +24,6 @@ use super::{
     },
 };
 use crate::{
-    declaration::Declaration,
     fault::{
         BadBlocks,
         BadWrite,
@@ -33,6 +32,7 @@ use crate::{
         Lasting,
         ZoneCommand, //
     },
+    zone::condition_override::ConditionOverride,
     zone::Failure,
 };
 use core::fmt;
@@ -212,7 +212,7 @@ impl fmt::Display for Scope {
             Self::Inject => "inject",
             Self::Record => "the record of the device",
             Self::Declare(failure) | Self::RecordedDeclaration(failure) => {
-                Declaration::command(*failure)
+                ConditionOverride::command(*failure)
             }
         })
     }

@@ -75,10 +75,6 @@ mod commands {
         Text, //
     };
     use crate::{
-        declaration::{
-            Declaration,
-            ZoneSpan, //
-        },
         fault::{
             BadBlocks,
             BadWrite,
@@ -89,6 +85,10 @@ mod commands {
             ZoneCommand, //
         },
         power_failure::Loss,
+        zone::condition_override::{
+            ConditionOverride,
+            ZoneSpan, //
+        },
         zone::Failure, //
     };
     use core::fmt;
@@ -551,7 +551,7 @@ mod commands {
         let declares = |text: &str, id, first, last, failure| {
             let zones = ZoneSpan::new(first, last);
             zones.is_some_and(|zones| {
-                let declaration = Declaration { zones, failure };
+                let declaration = ConditionOverride { zones, failure };
                 Command::parse(text.as_bytes()).ok() == Some(Command::Declare { id, declaration })
             })
         };

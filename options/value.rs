@@ -17,11 +17,11 @@
 //! ```
 
 use crate::{
-    declaration::ZoneSpan,
     fault::{
         BadBlocks,
         Sectors, //
     },
+    zone::condition_override::ZoneSpan,
 };
 use core::fmt;
 

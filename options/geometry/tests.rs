@@ -6,8 +6,8 @@
 mod geometry {
     use super::super::*;
     use crate::{
-        declaration::ZoneSpan,
         options::tests::says, //
+        zone::condition_override::ZoneSpan,
     };
 
     /// 2047 MiB in zones of 64 MiB: 31 zones.

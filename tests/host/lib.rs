@@ -10,7 +10,6 @@
 #[path = "../.."]
 mod tree {
     pub(crate) mod block_set;
-    pub(crate) mod declaration;
     pub(crate) mod fault;
     pub(crate) mod options;
     pub(crate) mod power_failure;

@@ -18,14 +18,14 @@ use crate::zone::tests::{
     View, //
 };
 use crate::zone::{
+    open_zones::Share,
     Condition,
     Failure,
     Finish,
     PreviousShare,
-    Refusal,
     Reset,
-    Share,
-    Target, //
+    Target,
+    ZoneError, //
 };
 use crate::zone_rules::{
     Model,
@@ -212,7 +212,7 @@ impl State {
             }
         };
         model.forget_time();
-        let is = is.map_err(|refusal: Refusal| No::from(refusal));
+        let is = is.map_err(|refusal: ZoneError| No::from(refusal));
         assert_eq!(is, should, "{}", context());
         is
     }

@@ -16,8 +16,8 @@ use crate::zone::{
     Failure,
     Finish,
     PreviousShare,
-    Refusal,
     Target, //
+    ZoneError,
 };
 use crate::zone_rules::{
     Model,
@@ -71,7 +71,7 @@ impl Tally {
 /// One step of the walk: the same to both, and the same from both.
 fn step(random: &mut Random, device: &mut Device, model: &mut Model) -> (String, Result<(), No>) {
     let nr = random.below(model.zones.len() as u64) as usize;
-    let said = |result: Result<(), Refusal>| result.map_err(No::from);
+    let said = |result: Result<(), ZoneError>| result.map_err(No::from);
 
     // First what ends something.
     match model.zones[nr].under_way {

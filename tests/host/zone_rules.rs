@@ -12,7 +12,7 @@ use crate::{
             View, //
         },
         Condition,
-        Refusal, //
+        ZoneError, //
     }, //
 };
 
@@ -27,14 +27,14 @@ pub(crate) enum No {
     Active,
 }
 
-impl From<Refusal> for No {
-    fn from(refusal: Refusal) -> Self {
+impl From<ZoneError> for No {
+    fn from(refusal: ZoneError) -> Self {
         match refusal {
-            Refusal::NotAtWritePointer(_) => Self::NotAtWp,
-            Refusal::BeyondCapacity(_) => Self::TooFar,
-            Refusal::InvalidCondition(_) => Self::Condition,
-            Refusal::TooManyOpen => Self::Open,
-            Refusal::TooManyActive => Self::Active,
+            ZoneError::NotAtWritePointer(_) => Self::NotAtWp,
+            ZoneError::BeyondCapacity(_) => Self::TooFar,
+            ZoneError::InvalidCondition(_) => Self::Condition,
+            ZoneError::TooManyOpen => Self::Open,
+            ZoneError::TooManyActive => Self::Active,
         }
     }
 }

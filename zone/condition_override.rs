@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which zones are declared to have failed, as text.
+//! Zones that are declared to have failed, as text.
 //!
-//! A zone can be declared read-only or offline, to see what those above the device make of it, and
-//! good again. [`Declaration`] is one such command without the device that it is for. The same text
-//! stands in a device's directory, a line for each row of zones:
+//! A command can declare a zone read-only or offline, so that users can test how their software
+//! reacts, and declare it good again. [`ConditionOverride`] is such a command without its device.
+//! The file `conditions` in a device's directory has the same text, one line per run of zones:
 //!
 //! ```text
 //! zone_readonly zones=3-5
 //! zone_offline zones=9
 //! ```
 //!
-//! [`declarations`] makes those lines. What is declared good isn't there.
+//! [`overrides`] makes those lines. A zone that is declared good has none.
 //!
 //! Nothing here knows the kernel.
 
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use crate::zone::Failure;
+use super::condition::Failure;
 
-/// Zones in a row, by their numbers on the device.
+/// A run of zones, by their numbers on the device.
 ///
 /// # Invariants
 ///
@@ -65,17 +65,17 @@ impl fmt::Display for ZoneSpan {
     }
 }
 
-/// What zones are declared to be.
+/// A declaration: these zones have failed, or are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Declaration {
+pub(crate) struct ConditionOverride {
     /// The zones.
     pub(crate) zones: ZoneSpan,
-    /// How they have failed; [`None`] if they are good.
+    /// How the zones have failed; [`None`] if they are good.
     pub(crate) failure: Option<Failure>,
 }
 
-impl Declaration {
-    /// The command that declares a zone to have failed so, or to be good.
+impl ConditionOverride {
+    /// The name of the command.
     pub(crate) fn command(failure: Option<Failure>) -> &'static str {
         match failure {
             Some(Failure::ReadOnly) => "zone_readonly",
@@ -92,19 +92,19 @@ impl Declaration {
     }
 }
 
-impl fmt::Display for Declaration {
+impl fmt::Display for ConditionOverride {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { zones, failure } = self;
         write!(f, "{} zones={zones}", Self::command(*failure))
     }
 }
 
-/// The declarations that make zones what `failure` says of their numbers, those of `numbers`: as
-/// few as can be, in the order of the zones.
-pub(crate) fn declarations(
+/// The shortest list of declarations for the zones `numbers`, in their order. `failure` returns a
+/// zone's failure by its number.
+pub(crate) fn overrides(
     numbers: impl Iterator<Item = u32>,
     failure: impl Fn(u32) -> Option<Failure>,
-) -> impl Iterator<Item = Declaration> {
+) -> impl Iterator<Item = ConditionOverride> {
     let mut failed = numbers
         .filter_map(move |number| Some((number, failure(number)?)))
         .peekable();
@@ -116,7 +116,7 @@ pub(crate) fn declarations(
         {
             last = next;
         }
-        Some(Declaration {
+        Some(ConditionOverride {
             zones: ZoneSpan::new(first, last)?,
             failure: Some(failure),
         })
@@ -124,29 +124,14 @@ pub(crate) fn declarations(
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
-#[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_declaration))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_condition_override))]
 mod tests {
     use super::*;
-
-    /// The part of a text that is still expected.
-    struct Rest<'a>(&'a str);
-
-    impl fmt::Write for Rest<'_> {
-        fn write_str(&mut self, piece: &str) -> fmt::Result {
-            self.0 = self.0.strip_prefix(piece).ok_or(fmt::Error)?;
-            Ok(())
-        }
-    }
-
-    /// Whether `value` is written as `expected`.
-    fn says(value: impl fmt::Display, expected: &str) -> bool {
-        let mut rest = Rest(expected);
-        fmt::write(&mut rest, core::format_args!("{value}")).is_ok() && rest.0.is_empty()
-    }
+    use crate::zone::tests::says;
 
     /// The lines for zones of which each has a letter: `r`ead-only, `o`ffline or good.
-    fn lines(zones: &str) -> impl Iterator<Item = Declaration> + '_ {
-        declarations(0..zones.len() as u32, |number| {
+    fn lines(zones: &str) -> impl Iterator<Item = ConditionOverride> + '_ {
+        overrides(0..zones.len() as u32, |number| {
             match zones.as_bytes()[number as usize] {
                 b'r' => Some(Failure::ReadOnly),
                 b'o' => Some(Failure::Offline),
@@ -189,7 +174,7 @@ mod tests {
 
     #[test]
     fn last_number_of_all() {
-        let mut last = declarations(u32::MAX - 1..=u32::MAX, |_| Some(Failure::Offline));
+        let mut last = overrides(u32::MAX - 1..=u32::MAX, |_| Some(Failure::Offline));
         assert!(last
             .next()
             .is_some_and(|d| says(d, "zone_offline zones=4294967294-4294967295")));
@@ -206,9 +191,9 @@ mod tests {
     #[test]
     fn names() {
         for failure in [Some(Failure::ReadOnly), Some(Failure::Offline), None] {
-            let name = Declaration::command(failure).as_bytes();
-            assert_eq!(Declaration::failure(name), Some(failure));
+            let name = ConditionOverride::command(failure).as_bytes();
+            assert_eq!(ConditionOverride::failure(name), Some(failure));
         }
-        assert_eq!(Declaration::failure(b"zone_reset"), None);
+        assert_eq!(ConditionOverride::failure(b"zone_reset"), None);
     }
 }

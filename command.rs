@@ -28,10 +28,10 @@ use crate::{
         task::BlockIoScope, //
     },
     lanes::Lanes,
-    mailbox::Ended,
     report,
     reset_all::ResetAll,
     zeroing,
+    zone::queue::Outcome,
     zones::Zone, //
 };
 use kernel::{
@@ -137,7 +137,7 @@ impl WorkItem for CommandData {
 
     fn run(mut requests: RequestList<Zloop>) {
         let _scope = BlockIoScope::enter();
-        let attended = requests.front().and_then(|first| {
+        let written = requests.front().and_then(|first| {
             let device = first.queue_data();
             match (first.command(), device.zone_at(first.sector())?) {
                 (Some(Command::Write | Command::ZoneAppend), Zone::Sequential(zone)) => {
@@ -146,8 +146,8 @@ impl WorkItem for CommandData {
                 _ => None,
             }
         });
-        if let Some(zone) = attended {
-            return zone.attend(requests);
+        if let Some(zone) = written {
+            return zone.complete_write(requests);
         }
         while let Some(request) = requests.pop_front() {
             request.charge(|request| match request.command() {
@@ -373,8 +373,8 @@ pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>
         }
     });
     match done {
-        Some(Ended::Well(_)) => return requests.end(Status::OK),
-        Some(Ended::Attend) => return requests.enqueue(),
+        Some(Outcome::Done(_)) => return requests.end(Status::OK),
+        Some(Outcome::Complete) => return requests.enqueue(),
         None => {}
     }
     // All others are submitted one by one.
@@ -389,7 +389,7 @@ pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>
 fn conventional_write_done(request: Request<Zloop>, result: Result<u32>) {
     let device = request.queue_data();
     if let Some(zone) = device.common().geometry().zone_of(request.sector()) {
-        device.common().changed().mark(zone);
+        device.common().dirty().mark(zone);
     }
     let result = match result {
         Ok(bytes) if bytes == request.bytes() => Ok(()),

@@ -11,7 +11,6 @@ use crate::{
         Eagerness, //
     },
     backing::DeviceDirectory,
-    changed::ChangedZones,
     counters::Counters,
     inject::FaultInjection,
     kernel_ext::fs::{
@@ -25,6 +24,7 @@ use crate::{
     },
     reset_all::ResetAllQueue,
     zone::{
+        dirty_zones,
         open_zones::{
             Limits,
             OpenZones,
@@ -49,11 +49,15 @@ use kernel::{
     new_condvar, new_spinlock,
     prelude::*,
     sync::{
+        atomic::Atomic,
         Arc,
         CondVar,
         SpinLock, //
     },
 };
+
+/// The zones of a device that were changed since the last flush.
+pub(crate) type DirtyZones = dirty_zones::DirtyZones<Atomic<u64>, KVVec<Atomic<u64>>>;
 
 /// The open set of a device.
 pub(crate) type OpenSet = OpenZones<KVVec<Slot>>;
@@ -66,7 +70,7 @@ pub(crate) struct Common {
     alignment: IoAlignment,
     messages: MessageLimit,
     counters: Counters,
-    changed: ChangedZones,
+    dirty: DirtyZones,
     #[pin]
     files: ZoneFiles,
     #[pin]
@@ -99,7 +103,11 @@ impl Common {
         };
         let slots = KVVec::from_elem(Slot::default(), nr_slots, GFP_KERNEL)?;
         let open_zones = OpenZones::new(slots, limits).ok_or(EINVAL)?;
-        let changed = ChangedZones::new(geometry.nr_zones())?;
+        let nr_words = DirtyZones::nr_words(geometry.nr_zones());
+        let mut words = KVVec::with_capacity(nr_words, GFP_KERNEL)?;
+        for _ in 0..nr_words {
+            words.push(Atomic::new(0), GFP_KERNEL)?;
+        }
         let faults = FaultInjection::new()?;
         Arc::pin_init(
             pin_init!(Self {
@@ -108,7 +116,7 @@ impl Common {
                 alignment,
                 messages: MessageLimit::new(),
                 counters: Counters::new(),
-                changed,
+                dirty: DirtyZones::new(words),
                 files <- ZoneFiles::new(directory.share(), *options),
                 open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
                 repaired <- new_condvar!("zloop_repaired"),
@@ -159,8 +167,8 @@ impl Common {
     }
 
     /// The zones that were changed since the last flush.
-    pub(crate) fn changed(&self) -> &ChangedZones {
-        &self.changed
+    pub(crate) fn dirty(&self) -> &DirtyZones {
+        &self.dirty
     }
 
     /// Makes durable what was written to the file of zone `number`, with a time stamp that says
@@ -172,7 +180,7 @@ impl Common {
     /// next flush.
     pub(crate) fn sync_file(&self, number: u32, zone_file: &ZoneFile, file: &File) -> Result {
         if file.update_mtime().is_err() {
-            self.changed.mark(number);
+            self.dirty.mark(number);
         }
         zone_file.sync(file)
     }

@@ -237,7 +237,7 @@ impl Device {
             zone_sectors,
             max_zone_append_sectors: match tunables.zone_append {
                 false => 0,
-                // A zone's mailbox keeps the order in which appends were queued, with and without
+                // A zone's queue keeps the order in which appends were queued, with and without
                 // `ordered_zone_append`.
                 true => MAX_HW_SECTORS,
             },
@@ -302,16 +302,16 @@ impl Device {
     pub(crate) fn flush(&self) -> Result {
         let mut flushing = self.flushing.lock();
         let errno = Atomic::new(0);
-        pin_init::stack_pin_init!(let changed = new_spinlock!(self.common.changed().take_all()));
+        pin_init::stack_pin_init!(let dirty = new_spinlock!(self.common.dirty().take_all()));
         let flush_next = || {
-            let next = changed.lock().next();
+            let next = dirty.lock().next();
             if let Some(Err(err)) = next.map(|number| self.flush_zone(number)) {
                 errno.store(err.to_errno(), Relaxed);
             }
             next.is_some()
         };
         // Mostly there is only one zone, and nobody need be called.
-        let nr_helpers = self.common.changed().count(MAX_FLUSHING).saturating_sub(1);
+        let nr_helpers = self.common.dirty().count(MAX_FLUSHING).saturating_sub(1);
         flushing.call(nr_helpers, &|| {
             let _scope = BlockIoScope::enter();
             while flush_next() {}
@@ -330,7 +330,7 @@ impl Device {
             None => Ok(()),
         };
         result.inspect_err(|err| {
-            self.common.changed().mark(number);
+            self.common.dirty().mark(number);
             report!(self.common, "zone {number}: can't be flushed: {err:?}");
         })
     }
@@ -585,7 +585,7 @@ impl Operations for Zloop {
                 zone.write_now(submission, request);
             }
             // Where there is an append there are more, as their order does not matter. Those that
-            // wait for the drainer are written together.
+            // wait for the worker are written together.
             (_, Zone::Sequential(zone)) => zone.post(request),
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 //! The reset of all zones.
 //!
-//! Each zone that has something to reset gets its part through its mailbox, as any other command,
+//! Each zone that has something to reset gets its part through its queue, as any other command,
 //! and the parts are done by as many tasks as the workqueue has. Zones that can't be reset are
 //! skipped. One that should have been and could not does not keep the others from it: the request
 //! fails in the end.
@@ -78,7 +78,7 @@ impl ResetAll {
                 continue;
             }
             match device.zones().touch(number, GFP_KERNEL) {
-                Ok(Zone::Sequential(zone)) if !zone.is_pristine() => {
+                Ok(Zone::Sequential(zone)) if !zone.needs_no_reset() => {
                     zone.post_reset_all(self.clone(), request.work_queue());
                 }
                 Ok(_) => {}
@@ -116,7 +116,7 @@ impl Drop for ResetAll {
     }
 }
 
-/// The resets of all zones of a device. They are done one after the other, since a zone's mailbox
+/// The resets of all zones of a device. They are done one after the other, since a zone's queue
 /// has room for one.
 #[derive(Default)]
 pub(crate) struct ResetAllQueue {

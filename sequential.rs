@@ -2,19 +2,19 @@
 
 //! A sequential zone at work.
 //!
-//! Everything that changes a sequential zone goes through its [`Mailbox`], and is done by one
-//! *drainer* at a time. So two commands on a zone always end as if one had come after the other,
-//! and appends keep their order. The drainer is a work item or, if nothing else is to be done in
-//! the zone and there is no need to wait, the task that queues a write.
+//! Every change of a sequential zone goes through its [`ZoneQueue`] and is made by one *worker* at a
+//! time. So two commands on a zone always end as if one had come after the other, and appends keep
+//! their order. The worker is a work item or, if the zone is idle and nothing has to wait, the task
+//! that queues a write.
 //!
 //! The write pointer, in the zone's [`State`], moves when sectors are handed out, before they are
-//! written; so it is never behind what is under way. The state is locked to look things up and to
-//! change them, never across I/O: a report does not wait for a write. `written` follows when a
-//! write has succeeded: what is below it can be read.
+//! written; so it is never behind the writes under way. The state is locked to look things up and
+//! to change them, never across I/O: a report does not wait for a write. [`Durability`] follows when
+//! a write has succeeded.
 //!
-//! A write that fails leaves the zone [`Medium::Stale`]: where its file ends is not known. The next
-//! to be done is then a repair, which takes the write pointer from the file's length. Nothing is
-//! under way at that moment, since the drainer does one thing at a time. A report of a stale zone
+//! A write that fails leaves the zone [`FileState::Stale`]: the end of its file is not known. The
+//! next job is then a repair, which takes the write pointer from the file's length. No write is
+//! under way at that moment, since the worker runs one job at a time. A report of a stale zone
 //! waits for its repair, because the block layer takes over the write pointer that is reported. If
 //! the file doesn't have what was written, or can't even be looked at, the zone is reported
 //! read-only or offline, and looked at again with each command that arrives, until the fault is
@@ -54,19 +54,25 @@ use crate::{
         task::BlockIoScope,
         workqueue::Queue, //
     },
-    mailbox::{
-        Attend,
-        Ended,
-        Extent,
-        Job,
-        Mailbox,
-        Medium, //
-    },
     options::ZoneIndex,
     power_failure::Loss,
     report,
     reset_all::ResetAll,
     zone::{
+        durability::{
+            Durability,
+            Length,
+            SyncState,
+            Unreported, //
+        },
+        queue::{
+            Completion,
+            Extent,
+            FileState,
+            Job,
+            Outcome,
+            ZoneQueue, //
+        },
         Condition,
         Failure,
         Finish,
@@ -77,15 +83,10 @@ use crate::{
         ZoneState, //
     },
     zone_file::ZoneFile,
+    zone_traits::KernelAtomics,
     zones, //
 };
-use core::{
-    cmp::Ordering,
-    mem::{
-        replace,
-        take, //
-    },
-};
+use core::cmp::Ordering;
 
 use crate::kernel_ext::compat::sync::{
     new_spinlock_irq,
@@ -100,11 +101,8 @@ use kernel::{
     sync::{
         aref::ARef,
         atomic::{
-            Acquire,
-            Atomic,
             AtomicFlag,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         Arc,
         Mutex, //
@@ -122,16 +120,13 @@ pub(crate) struct SequentialZone {
     /// The number of the zone on the device.
     number: u32,
     file: Arc<ZoneFile>,
-    /// What is below this, in sectors of the zone, can be read from the file.
-    written: Atomic<u64>,
-    /// Whether the mailbox's medium is known, for those who only look.
-    known: AtomicFlag,
+    durability: Durability<KernelAtomics>,
     /// Whether the zone was declared offline, for reads.
     offline: AtomicFlag,
     #[pin]
     state: Mutex<State>,
     #[pin]
-    mailbox: SpinLockIrq<Mailbox>,
+    queue: SpinLockIrq<ZoneQueue<Request<Zloop>>>,
     #[pin]
     work: Work<Self>,
 }
@@ -143,38 +138,20 @@ impl_has_work! {
 /// What is changed by commands.
 struct State {
     zone: ZoneState,
-    /// What is below this, in sectors of the zone, is durable.
-    flushed: u64,
+    sync: SyncState,
     /// Up to this, in sectors of the zone, space of the file system was allocated. Some of it may
     /// be gone again.
     allocated: u64,
-    /// Counts the resets, so that who does something meanwhile can tell whether there was one.
-    resets: u64,
-    /// Whether the length of the file may get lost.
-    length: Length,
-    /// Whether a finish was told that something can't be made durable, as a file system tells once.
-    /// A flush of what was written before has yet to be told.
-    unreported: bool,
     /// Whether a write has failed since it was known where the file ends. It may have left a piece
     /// of a block there.
     torn: bool,
 }
 
-/// Whether a sync makes the length of a zone's file durable.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Length {
-    /// It does, or has done so.
-    Certain,
-    /// A sync has failed. After that a file system need not think that there is anything left to
-    /// do, until the length is set again.
-    Uncertain,
-}
-
-/// What the drainer does after a job.
+/// The worker's next step after a job.
 enum Next {
-    /// The next one.
+    /// It takes the next job.
     Job,
-    /// Nothing: a write is under way, and whoever ends it goes on.
+    /// It stops: a write is under way, and the task that ends it goes on.
     Wait,
 }
 
@@ -201,11 +178,8 @@ impl SequentialZone {
         let file = Arc::pin_init(ZoneFile::new(), flags)?;
         let state = State {
             zone: ZoneState::new(index, wp),
-            flushed: written,
+            sync: SyncState::new(written),
             allocated: 0,
-            resets: 0,
-            length: Length::Certain,
-            unreported: false,
             torn: false,
         };
         Arc::pin_init(
@@ -213,11 +187,10 @@ impl SequentialZone {
                 common,
                 number,
                 file,
-                written: Atomic::new(written),
-                known: AtomicFlag::new(true),
+                durability: Durability::new(written),
                 offline: AtomicFlag::new(false),
                 state <- new_mutex!(state, "zloop_zone"),
-                mailbox <- new_spinlock_irq!(Mailbox::new(), "zloop_mailbox"),
+                queue <- new_spinlock_irq!(ZoneQueue::new(), "zloop_zone_queue"),
                 work <- new_work!("zloop_zone"),
             }),
             flags,
@@ -246,32 +219,36 @@ impl SequentialZone {
 
     /// From which sector of the zone on nothing but zeros can be read, if that is certain.
     pub(crate) fn reads_end_at(&self) -> Option<u64> {
-        (self.known.load(Acquire) && !self.is_declared_offline()).then(|| self.written())
+        self.durability
+            .reads_zeroes_from()
+            .filter(|_| !self.is_declared_offline())
     }
 
     /// What is below this, in sectors of the zone, can be read.
     pub(crate) fn written(&self) -> u64 {
-        self.written.load(Acquire)
+        self.durability.written()
     }
 
     /// Whether a reset would find nothing to do.
-    pub(crate) fn is_pristine(&self) -> bool {
-        let known = self.known.load(Acquire);
+    pub(crate) fn needs_no_reset(&self) -> bool {
+        let known = self.durability.is_known();
         let state = self.state.lock();
         let set = self.common.open_zones().lock();
-        known && state.length == Length::Certain && state.zone.condition(&set) == Condition::Empty
+        known
+            && state.sync.length() == Length::Certain
+            && state.zone.condition(&set) == Condition::Empty
     }
 
     /// What a report shows. Waits for the repair of a zone that needs one; may sleep.
     // Not for nearly all zones of a large device: the report of those should be small.
     #[inline(never)]
-    pub(crate) fn snapshot(self: &Arc<Self>, queue: &Queue) -> Snapshot {
-        if !self.known.load(Acquire) {
-            let mut mailbox = self.mailbox.lock();
-            mailbox.look_again();
-            while mailbox.medium() == Medium::Stale {
-                self.wake(&mailbox, queue);
-                self.common.repaired().wait(&mut mailbox);
+    pub(crate) fn snapshot(self: &Arc<Self>, workqueue: &Queue) -> Snapshot {
+        if !self.durability.is_known() {
+            let mut queue = self.queue.lock();
+            queue.retry_repair();
+            while queue.file_state() == FileState::Stale {
+                self.wake(&queue, workqueue);
+                self.common.repaired().wait(&mut queue);
             }
         }
         self.look()
@@ -280,7 +257,7 @@ impl SequentialZone {
     /// What can be seen of the zone now, and whether it is known where its file ends. Does not wait
     /// for a repair; may sleep.
     pub(crate) fn peek(&self) -> (Snapshot, bool) {
-        let known = self.known.load(Acquire);
+        let known = self.durability.is_known();
         (self.look(), known)
     }
 
@@ -319,9 +296,10 @@ impl SequentialZone {
                 state
                     .zone
                     .declare_good(&mut self.common.open_zones().lock());
-                self.offline.store(false, Release);
+                // RELAXED: A read that races with the command may see the zone as before.
+                self.offline.store(false, Relaxed);
                 drop(state);
-                self.set_medium(Medium::Stale);
+                self.set_file_state(FileState::Stale);
             }
         }
     }
@@ -330,7 +308,8 @@ impl SequentialZone {
         state
             .zone
             .declare_failed(&mut self.common.open_zones().lock(), failure);
-        self.offline.store(failure == Failure::Offline, Release);
+        // RELAXED: As in `declare`.
+        self.offline.store(failure == Failure::Offline, Relaxed);
     }
 
     /// Ends a read of a zone that is declared offline.
@@ -340,98 +319,96 @@ impl SequentialZone {
 
     /// Whether nothing can be read, because the zone was declared offline.
     pub(crate) fn is_declared_offline(&self) -> bool {
+        // RELAXED: As in `declare`.
         self.offline.load(Relaxed)
     }
 
     /// Posts a request. Any context.
     pub(crate) fn post(self: &Arc<Self>, request: Request<Zloop>) {
-        let mut mailbox = self.mailbox.lock();
-        mailbox.post(request);
-        mailbox.work_queue(|queue| self.wake(&mailbox, queue));
+        let mut queue = self.queue.lock();
+        queue.post(request);
+        // The workqueue can't go away while one of the disk's requests is queued.
+        if let Some(first) = queue.front() {
+            self.wake(&queue, first.work_queue());
+        };
     }
 
     /// Posts the zone's part of a reset of all zones. Any context.
-    pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, queue: &Queue) {
-        let mut mailbox = self.mailbox.lock();
-        mailbox.post_reset_all(reset);
-        self.wake(&mailbox, queue);
+    pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, workqueue: &Queue) {
+        let mut queue = self.queue.lock();
+        queue.post_reset_all(reset);
+        self.wake(&queue, workqueue);
     }
 
     /// Has the zone give back the space that was allocated ahead and not used. Any context.
-    fn post_trim(self: &Arc<Self>, queue: &Queue) {
-        let mut mailbox = self.mailbox.lock();
-        mailbox.post_trim();
-        self.wake(&mailbox, queue);
+    fn post_trim(self: &Arc<Self>, workqueue: &Queue) {
+        let mut queue = self.queue.lock();
+        queue.post_trim();
+        self.wake(&queue, workqueue);
     }
 
-    /// Has a drainer come if one is wanted.
-    ///
-    /// While the mailbox is locked and has a request in it, the disk and its queue can't go away.
-    fn wake(self: &Arc<Self>, mailbox: &Mailbox, queue: &Queue) {
-        if mailbox.wants_drainer() {
-            // It may be queued already, which is as good.
-            let _ = queue.enqueue(self.clone());
+    /// Calls a worker if one is wanted.
+    fn wake(self: &Arc<Self>, queue: &ZoneQueue<Request<Zloop>>, workqueue: &Queue) {
+        if queue.wants_worker() {
+            // If the work item is queued already, its worker finds what was posted.
+            let _ = workqueue.enqueue(self.clone());
         }
     }
 
     /// Takes note of the end of a write. Any context.
     ///
-    /// Unless it ended well, the requests are to be given to [`Self::attend`].
+    /// Unless the write is done, the requests must be given to [`Self::complete_write`].
     pub(crate) fn write_done(
         self: &Arc<Self>,
         requests: &RequestList<Zloop>,
         result: Result<u32>,
-        queue: &Queue,
-    ) -> Ended {
+        workqueue: &Queue,
+    ) -> Outcome {
         let capacity = self.capacity();
         let is_fua = requests.is_fua();
-        let mut mailbox = self.mailbox.lock();
-        let ended = mailbox.end_write(result, |extent| extent.end < capacity && !is_fua);
-        if let Ended::Well(extent) = ended {
-            self.written.store(extent.end, Release);
-            self.common.changed().mark(self.number);
-            self.wake(&mailbox, queue);
+        let mut queue = self.queue.lock();
+        let outcome = queue.end_write(result, |extent| extent.end < capacity && !is_fua);
+        if let Outcome::Done(extent) = outcome {
+            self.mark_written(extent.end);
+            self.wake(&queue, workqueue);
         }
-        ended
+        outcome
     }
 
-    /// Looks at a write that failed, filled the zone, or is durable, and goes on with what is in
-    /// the mailbox; or submits one that could not be where waiting is not allowed. May sleep.
-    pub(crate) fn attend(&self, requests: RequestList<Zloop>) {
-        let attend = self.mailbox.lock().attend();
-        let (extent, result) = match attend {
-            Attend::Ended(extent, result) => (extent, result),
-            Attend::Submit(extent) => {
+    /// Completes a write that failed, filled the zone, or is durable, and goes on with the queue;
+    /// or submits a write that would have had to wait in the task that queued it. May sleep.
+    pub(crate) fn complete_write(&self, requests: RequestList<Zloop>) {
+        let completion = self.queue.lock().complete_write();
+        let (extent, result) = match completion {
+            Completion::Ended(extent, result) => (extent, result),
+            Completion::Submit(extent) => {
                 return requests.charge(|requests| self.submit(requests, extent));
             }
-            Attend::Nothing => return requests.end(Status::IOERR),
+            Completion::Nothing => return requests.end(Status::IOERR),
         };
         match result {
             Ok(bytes) if extent.is_covered_by(bytes) => {
-                self.written.store(extent.end, Release);
+                self.mark_written(extent.end);
                 {
                     let mut state = self.state.lock();
                     state.zone.written(&mut self.common.open_zones().lock());
-                    // A zone has no holes: all before what is durable must be so, too, and is,
-                    // since the file was made longer for it.
                     if requests.is_fua() {
-                        state.flushed = extent.end;
+                        state.sync.fua_done(extent.end);
                     }
                 }
-                self.common.changed().mark(self.number);
                 requests.end(Status::OK);
             }
             result => self.write_failed(requests, extent, result.err().unwrap_or(EIO)),
         }
-        let job = self.mailbox.lock().next_job();
-        self.drain(job);
+        let job = self.queue.lock().next_job();
+        self.work_on(job);
     }
 
     /// Undoes a write that failed. If it was for several requests they are tried one by one.
     fn write_failed(&self, requests: RequestList<Zloop>, extent: Extent, err: Error) {
         self.make_space(err, &requests);
         if requests.len() > 1 && self.take_back(extent.start).is_ok() {
-            return self.mailbox.lock().post_singles(requests);
+            return self.queue.lock().requeue_unmerged(requests);
         }
         report!(
             self.common,
@@ -441,7 +418,7 @@ impl SequentialZone {
             extent.end
         );
         self.state.lock().torn = true;
-        self.set_medium(Medium::Stale);
+        self.set_file_state(FileState::Stale);
         if let Some(first) = requests.front() {
             self.fail_as_asked(&first, err);
         }
@@ -488,18 +465,22 @@ impl SequentialZone {
     }
 
     /// Notes whether the end of the file is known.
-    fn set_medium(&self, medium: Medium) {
-        let mut mailbox = self.mailbox.lock();
-        mailbox.set_medium(medium);
-        self.known.store(medium == Medium::Known, Release);
+    fn set_file_state(&self, file: FileState) {
+        self.queue.lock().set_file_state(file, &self.durability);
+    }
+
+    /// Notes a write up to sector `end` of the zone that has succeeded.
+    fn mark_written(&self, end: u64) {
+        self.durability
+            .write_done(end, || self.common.dirty().mark(self.number));
     }
 
     fn capacity(&self) -> u64 {
         self.common.geometry().zone_capacity(self.number)
     }
 
-    /// Does a job and then what else is in the mailbox. The caller is the drainer if there is one.
-    fn drain(&self, mut job: Option<Job>) {
+    /// Runs a job and then those that are in the queue. With a job, the caller is the worker.
+    fn work_on(&self, mut job: Option<Job<Request<Zloop>>>) {
         while let Some(this_job) = job {
             let next = match this_job {
                 Job::Repair => {
@@ -516,13 +497,13 @@ impl SequentialZone {
                     Next::Job
                 }
                 Job::Write(requests) => self.write(requests),
-                Job::Single(request) => {
-                    request.charge(|request| self.single(request));
+                Job::Exclusive(request) => {
+                    request.charge(|request| self.exclusive(request));
                     Next::Job
                 }
             };
             job = match next {
-                Next::Job => self.mailbox.lock().next_job(),
+                Next::Job => self.queue.lock().next_job(),
                 Next::Wait => None,
             };
         }
@@ -534,8 +515,8 @@ impl SequentialZone {
         let Some(extent) = extent else {
             return Next::Job;
         };
-        // Whoever ends the write is the one who goes on.
-        self.mailbox.lock().begin_write(extent);
+        // The task that ends the write goes on.
+        self.queue.lock().begin_write(extent);
         allowed.charge(|allowed| self.submit(allowed, extent));
         Next::Wait
     }
@@ -664,10 +645,10 @@ impl SequentialZone {
             return self.post(request);
         }
         let request = {
-            let mut mailbox = self.mailbox.lock();
-            let request = mailbox.post_and_begin(request);
+            let mut queue = self.queue.lock();
+            let request = queue.begin_or_post(request);
             if request.is_none() {
-                self.wake(&mailbox, submission.work_queue());
+                self.wake(&queue, submission.work_queue());
             }
             request
         };
@@ -676,11 +657,11 @@ impl SequentialZone {
         };
         let (allowed, extent) = self.reserve(request.into());
         let Some(extent) = extent else {
-            let mut mailbox = self.mailbox.lock();
-            mailbox.end_drain();
-            return self.wake(&mailbox, submission.work_queue());
+            let mut queue = self.queue.lock();
+            queue.end_work();
+            return self.wake(&queue, submission.work_queue());
         };
-        self.mailbox.lock().begin_write(extent);
+        self.queue.lock().begin_write(extent);
         let allocated = self.state.lock().allocated;
         match self.open_file() {
             Some(file)
@@ -772,8 +753,8 @@ impl SequentialZone {
         request.end(status);
     }
 
-    /// Carries out what is not a write.
-    fn single(&self, request: Request<Zloop>) {
+    /// Carries out a request that is no write.
+    fn exclusive(&self, request: Request<Zloop>) {
         let command = match request.command() {
             Some(Command::ZoneOpen) => Some(ZoneCommand::Open),
             Some(Command::ZoneClose) => Some(ZoneCommand::Close),
@@ -854,12 +835,11 @@ impl SequentialZone {
         });
         if let Err(err) = lengthened {
             self.state.lock().torn = true;
-            self.set_medium(Medium::Stale);
+            self.set_file_state(FileState::Stale);
             self.fail_as_asked(request, err);
             return Err(Trouble::Medium(err));
         }
-        self.written.store(extent.end, Release);
-        self.common.changed().mark(self.number);
+        self.mark_written(extent.end);
         let mut state = self.state.lock();
         state.zone.written(&mut self.common.open_zones().lock());
         Ok(())
@@ -871,7 +851,7 @@ impl SequentialZone {
         let previous = match self.with_zone(|zone, set| zone.finish(set))? {
             Finish::Nothing => {
                 return self.sync_full().map_err(|err| {
-                    self.set_medium(Medium::Stale);
+                    self.set_file_state(FileState::Stale);
                     Trouble::Medium(err)
                 });
             }
@@ -884,15 +864,14 @@ impl SequentialZone {
         match filled {
             Ok(()) => {
                 state.zone.finished(&mut set);
-                state.flushed = self.capacity();
-                self.written.store(self.capacity(), Release);
+                self.durability.filled(&mut state.sync, self.capacity());
                 Ok(())
             }
             Err(err) => {
                 state.zone.not_finished(&mut set, previous);
                 drop(set);
                 drop(state);
-                self.set_medium(Medium::Stale);
+                self.set_file_state(FileState::Stale);
                 Err(Trouble::Medium(err))
             }
         }
@@ -902,14 +881,15 @@ impl SequentialZone {
     fn sync_full(&self) -> Result {
         let is_durable = {
             let state = self.state.lock();
-            state.flushed == self.capacity() && state.length == Length::Certain
+            state.sync.flushed() == self.capacity() && state.sync.length() == Length::Certain
         };
         if is_durable {
             // The file is, but its name need not be.
             return self.common.files().sync();
         }
         self.fill_file()?;
-        self.state.lock().flushed = self.capacity();
+        let mut state = self.state.lock();
+        self.durability.filled(&mut state.sync, self.capacity());
         Ok(())
     }
 
@@ -921,18 +901,15 @@ impl SequentialZone {
             // Somebody has cut the file. To make it longer would hide that.
             return Err(EIO);
         }
-        let length = replace(&mut self.state.lock().length, Length::Uncertain);
+        let length = self.state.lock().sync.begin_fill();
         if size != full || length == Length::Uncertain {
             file.truncate(full)?;
         }
         self.file.sync_and_note(&file, |synced| {
-            let mut state = self.state.lock();
-            if synced.is_ok() {
-                state.length = Length::Certain;
-                // What is not in the page cache is durable with the length.
-                state.unreported &= self.common.options().tunables.buffered_io;
-            } else {
-                state.unreported |= state.flushed < self.written();
+            let sync = &mut self.state.lock().sync;
+            match synced {
+                Ok(()) => sync.fill_synced(!self.common.options().tunables.buffered_io),
+                Err(_) => sync.fill_failed(self.written()),
             }
         })?;
         self.common.files().sync()
@@ -942,17 +919,16 @@ impl SequentialZone {
     /// reset that has emptied it and failed to make that durable.
     fn reset(&self) -> Result<(), Trouble> {
         let reset = self.with_zone(|zone, set| zone.reset(set))?;
-        let is_durable = self.state.lock().length == Length::Certain;
+        let is_durable = self.state.lock().sync.length() == Length::Certain;
         if reset == Reset::Nothing && is_durable {
             // What can't be given back does no harm.
             let _ = self.trim();
         } else if let Err(err) = self.empty_file() {
-            self.set_medium(Medium::Stale);
+            self.set_file_state(FileState::Stale);
             return Err(Trouble::Medium(err));
         }
         let mut state = self.state.lock();
-        state.length = Length::Certain;
-        state.unreported = false;
+        state.sync.reset_done();
         state.zone.emptied(&mut self.common.open_zones().lock());
         self.common.counters().zone_was_reset();
         Ok(())
@@ -961,16 +937,13 @@ impl SequentialZone {
     /// Empties the zone's file, and makes that durable; may sleep.
     fn empty_file(&self) -> Result {
         let file = self.file()?;
-        // What a reader finds missing from now on is not an error.
-        self.written.store(0, Release);
+        self.durability.begin_reset();
         let cut = self.cut(&file, 0);
         {
-            // If that has failed the file may be empty all the same.
-            let mut state = self.state.lock();
-            state.resets = state.resets.wrapping_add(1);
-            state.length = Length::Uncertain;
-            if cut.is_ok() {
-                state.flushed = 0;
+            let sync = &mut self.state.lock().sync;
+            match cut {
+                Ok(()) => sync.cut(),
+                Err(_) => sync.cut_failed(),
             }
         }
         cut.and_then(|()| self.file.sync(&file))
@@ -999,7 +972,7 @@ impl SequentialZone {
     /// returns what is before it. The last one is found by repeating it. If there was no reset
     /// since, the end is an error.
     fn read_again(&self, request: Request<Zloop>) {
-        let resets = self.state.lock().resets;
+        let resets = self.state.lock().sync.resets();
         if request.data().is_repeated(resets) {
             report!(
                 self.common,
@@ -1023,7 +996,7 @@ impl SequentialZone {
             _ => {
                 // Whoever waits for the request may rely on nobody having the file.
                 drop(file);
-                self.set_medium(Medium::Stale);
+                self.set_file_state(FileState::Stale);
                 request.end(Status::IOERR);
             }
         }
@@ -1034,24 +1007,23 @@ impl SequentialZone {
         let found = self.file_end();
         let mut state = self.state.lock();
         let mut set = self.common.open_zones().lock();
-        let medium = match found {
+        let file = match found {
             Ok(wp) => {
-                self.written.store(wp.sector(), Release);
-                state.flushed = state.flushed.min(wp.sector());
+                self.durability.repaired(&mut state.sync, wp.sector(), || {
+                    self.common.dirty().mark(self.number);
+                });
                 state.torn = false;
                 state.zone.repair(&mut set, wp);
-                // What was found need not be durable.
-                self.common.changed().mark(self.number);
-                Medium::Known
+                FileState::Known
             }
             Err(failure) => {
                 state.zone.fail(&mut set, failure);
-                Medium::Failed
+                FileState::Failed
             }
         };
         drop(set);
         drop(state);
-        self.set_medium(medium);
+        self.set_file_state(file);
         self.common.repaired().notify_all();
     }
 
@@ -1105,29 +1077,21 @@ impl SequentialZone {
     ///
     /// # Errors
     ///
-    /// What the file system says, and once EIO if a finish was told instead.
+    /// The error of the file system; EIO if a finish got that error.
     pub(crate) fn flush(&self) -> Result {
-        let (written, resets) = {
-            let state = self.state.lock();
-            (self.written(), state.resets)
-        };
+        let flush = self.durability.begin_flush(&self.state.lock().sync);
         let synced = match self.used_file()? {
             Some(file) => self.common.sync_file(self.number, &self.file, &file),
             None => Ok(()),
         };
-        let mut state = self.state.lock();
-        if synced.is_err() {
-            state.length = Length::Uncertain;
+        let sync = &mut self.state.lock().sync;
+        match synced {
+            Ok(()) => sync.end_flush(flush).map_err(|Unreported| EIO),
+            Err(err) => {
+                sync.flush_failed();
+                Err(err)
+            }
         }
-        let unreported = take(&mut state.unreported);
-        synced?;
-        if unreported {
-            return Err(EIO);
-        }
-        if state.resets == resets {
-            state.flushed = state.flushed.max(written);
-        }
-        Ok(())
     }
 
     /// Loses what was written and not flushed, or a part of it; may sleep. Nothing may be under
@@ -1137,7 +1101,7 @@ impl SequentialZone {
             return Ok(());
         };
         let block = FileSize::from(self.common.block_size());
-        let flushed = self.state.lock().flushed << SECTOR_SHIFT;
+        let flushed = self.state.lock().sync.flushed() << SECTOR_SHIFT;
         let size = file.size()?;
         // A file that others have cut has nothing to lose.
         let Some(unflushed) = size.checked_sub(flushed) else {
@@ -1175,9 +1139,9 @@ impl WorkItem for SequentialZone {
 
     fn run(this: Arc<Self>) {
         let _scope = BlockIoScope::enter();
-        // If somebody else has the turn, they will find what this was queued for.
-        let job = this.mailbox.lock().begin_drain();
-        this.drain(job);
+        // If another task has the turn, it finds what was posted.
+        let job = this.queue.lock().begin_work();
+        this.work_on(job);
     }
 }
 

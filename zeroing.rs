@@ -133,6 +133,6 @@ fn zero_part(device: &Device, request: &Request<Zloop>, part: &Part) -> Result {
         _ => file.punch_hole(from, to),
     };
     // Even one that fails may have changed something.
-    device.common().changed().mark(part.zone);
+    device.common().dirty().mark(part.zone);
     zeroed
 }

@@ -15,7 +15,7 @@
 //!                 conventional zones, discard,            |
 //!                 flush                                   |
 //!                     |                                   v
-//!                     |                        mailbox.rs     one at a time
+//!                     |                        zone/queue.rs  one at a time
 //!   command.rs     at once, or by its          sequential.rs  at once, or by a work item of
 //!   zeroing.rs     own work item                          |   the zone's
 //!                     |                                   |   zone.rs: is it allowed?
@@ -26,11 +26,12 @@
 //!
 //! At once means: by the task that queues the request, which small reads and writes mostly are.
 //!
-//! A reset of all zones, in `reset_all.rs`, gives each its part through its mailbox.
+//! A reset of all zones, in `reset_all.rs`, gives each its part through its queue.
 //!
 //! `zones.rs` has the zones, most of which nothing was done to, and `common.rs` what they have in
-//! common: `changed.rs` which of them a flush must look at, `ahead.rs` which have space allocated
-//! for what is to come. `directory.rs` finds or makes the directory of a device that is added, and
+//! common: `zone/dirty_zones.rs` which of them a flush must look at, `ahead.rs` which have space
+//! allocated for what is to come. `zone_traits.rs` ties the zone model to requests and atomics of
+//! the kernel. `directory.rs` finds or makes the directory of a device that is added, and
 //! `backing.rs` the files in it, whose sizes `zone_file_sizes.rs` looks up. `message.rs` is how all
 //! of them speak to the kernel's log.
 //!
@@ -52,7 +53,7 @@
 //! 2. the flush lock of a device, and the one for what is declared of its zones
 //! 3. a sequential zone's state; never those of two zones
 //! 4. the open set of a device
-//! 5. a zone's mailbox; taken by completions, so interrupts are off
+//! 5. a zone's queue; taken by completions, so interrupts are off
 //!
 //! A conventional zone's undo log comes after the second, and is held across I/O as well. So is
 //! what says whether files were made since the directory was synced (`zone_file.rs`), with nothing
@@ -69,8 +70,6 @@ mod ahead;
 mod backing;
 #[deny(unsafe_code)]
 mod block_set;
-#[deny(unsafe_code)]
-mod changed;
 #[deny(unsafe_code)]
 mod command;
 #[deny(unsafe_code)]
@@ -92,8 +91,6 @@ mod inject;
 mod kernel_ext;
 #[deny(unsafe_code)]
 mod lanes;
-#[deny(unsafe_code)]
-mod mailbox;
 #[deny(unsafe_code)]
 mod message;
 #[deny(unsafe_code)]
@@ -122,6 +119,8 @@ mod zone_file;
 mod zone_file_name;
 #[deny(unsafe_code)]
 mod zone_file_sizes;
+#[deny(unsafe_code)]
+mod zone_traits;
 #[deny(unsafe_code)]
 mod zones;
 

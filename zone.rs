@@ -35,10 +35,14 @@
 //! Sources: ZBC-2 (T10 BSR INCITS 550) section 4.4, and NVMe Zoned Namespace Command Set 1.1
 //! section 2.1 where it differs.
 
+pub(crate) mod atomics;
 mod condition;
 pub(crate) mod condition_override;
+pub(crate) mod dirty_zones;
+pub(crate) mod durability;
 mod error;
 pub(crate) mod open_zones;
+pub(crate) mod queue;
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 pub(crate) mod tests;
 

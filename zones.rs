@@ -3,7 +3,7 @@
 //! The zones of a device, most of which are not in use.
 //!
 //! A device may have a million zones. So there is a small entry for each, with what was found when
-//! the device was added, and what it takes to work on a zone, its locks, its mailbox and its file,
+//! the device was added, and what it takes to work on a zone, its locks, its queue and its file,
 //! is made when something is first done to it. From then on the entry has it for as long as the
 //! device is there.
 //!

@@ -22,7 +22,13 @@ mod tree {
 pub(crate) use tree::*;
 
 #[cfg(test)]
+mod core_atomics;
+#[cfg(test)]
 mod documented;
+#[cfg(test)]
+mod durability_exhaustive;
+#[cfg(test)]
+mod queue_exhaustive;
 #[cfg(test)]
 mod zone_exhaustive;
 #[cfg(test)]

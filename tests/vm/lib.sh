@@ -157,6 +157,12 @@ kernel() {
 	esac
 }
 
+# loom_root: where tests/loom runs.
+loom_root() {
+	need_host_tools
+	artefact loom-root "root for the model checker (two minutes)"
+}
+
 # package_root: where the package is made.
 package_root() {
 	need_host_tools

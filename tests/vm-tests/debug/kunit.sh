@@ -11,7 +11,7 @@
 test_suites_have_run() {
 	local suite results cases
 	for suite in zloop_block_set zloop_condition_override zloop_fault zloop_geometry zloop_option_record zloop_option_value zloop_options zloop_power_failure zloop_sharing zloop_team zloop_zone \
-		zloop_zone_file_name; do
+		zloop_zone_file_name zloop_zone_queue; do
 		results=/sys/kernel/debug/kunit/$suite/results
 		[[ -r $results ]] || fail "the suite $suite is not there"
 		cat "$results"
@@ -20,5 +20,5 @@ test_suites_have_run() {
 		cases=$(grep -cE '^ +ok [0-9]+ ' "$results")
 		((cases >= 4)) || fail "$suite has $cases cases only"
 	done
-	assert_eq "$(compgen -G '/sys/kernel/debug/kunit/zloop_*' | wc -l)" 12 "suites"
+	assert_eq "$(compgen -G '/sys/kernel/debug/kunit/zloop_*' | wc -l)" 13 "suites"
 }

@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Each test is a handful of tasks whose interleavings loom tries, all of them.
+
+use crate::zone::{
+    atomics::{
+        AtomicBits,
+        AtomicCell,
+        Atomics, //
+    },
+    dirty_zones::DirtyZones,
+    durability::{
+        Durability,
+        Length,
+        SyncState, //
+    },
+    queue::{
+        tests::{
+            TestList,
+            TestQueue,
+            TestRequest, //
+        },
+        Completion,
+        Extent,
+        Fifo,
+        FileState,
+        Job,
+        Outcome, //
+    },
+};
+use loom::{
+    cell::UnsafeCell,
+    model,
+    sync::{
+        atomic::{
+            AtomicBool,
+            AtomicU64,
+            Ordering, //
+        },
+        Arc,
+        Condvar,
+        Mutex,
+        MutexGuard, //
+    },
+    thread,
+};
+
+struct LoomAtomics;
+
+impl Atomics for LoomAtomics {
+    type U64 = AtomicU64;
+    type Flag = AtomicBool;
+}
+
+macro_rules! impl_atomic_cell {
+    ($atomic:ty, $value:ty) => {
+        impl AtomicCell<$value> for $atomic {
+            fn new(value: $value) -> Self {
+                Self::new(value)
+            }
+
+            fn load_relaxed(&self) -> $value {
+                self.load(Ordering::Relaxed)
+            }
+
+            fn load_acquire(&self) -> $value {
+                self.load(Ordering::Acquire)
+            }
+
+            fn store_release(&self, value: $value) {
+                self.store(value, Ordering::Release);
+            }
+        }
+    };
+}
+
+impl_atomic_cell!(AtomicU64, u64);
+impl_atomic_cell!(AtomicBool, bool);
+
+impl AtomicBits for AtomicU64 {
+    fn set(&self, bits: u64) {
+        self.fetch_or(bits, Ordering::AcqRel);
+    }
+
+    fn take(&self) -> u64 {
+        self.swap(0, Ordering::AcqRel)
+    }
+}
+
+const SECTOR: u32 = 512;
+const CAPACITY: u64 = 4;
+/// The error of a failed write.
+const EIO: i32 = -5;
+
+/// The work item of a zone on its workqueue.
+struct Work {
+    /// It is queued, and its worker has not begun.
+    pending: Mutex<bool>,
+    queued: Condvar,
+}
+
+impl Work {
+    fn enqueue(&self) {
+        *self.pending.lock().unwrap() = true;
+        self.queued.notify_one();
+    }
+
+    /// Takes the item off the workqueue if it is there.
+    fn dequeue(&self) -> bool {
+        std::mem::take(&mut *self.pending.lock().unwrap())
+    }
+
+    /// Waits until the item is there, and takes it off.
+    fn wait(&self) {
+        let mut pending = self.pending.lock().unwrap();
+        while !std::mem::take(&mut *pending) {
+            pending = self.queued.wait(pending).unwrap();
+        }
+    }
+}
+
+/// What the state lock guards.
+struct State {
+    write_pointer: u64,
+    sync: SyncState,
+    /// The ids of the requests that were carried out.
+    done: Vec<u32>,
+    nr_repairs: u32,
+}
+
+struct Zone {
+    queue: Mutex<TestQueue>,
+    repaired: Condvar,
+    durability: Durability<LoomAtomics>,
+    state: Mutex<State>,
+    dirty: DirtyZones<AtomicU64, Vec<AtomicU64>>,
+    work: Work,
+    /// The end of the file: the worker's, while it has the turn or a write is under way.
+    file: UnsafeCell<u64>,
+}
+
+/// A write under way.
+type Write = (TestList, Extent);
+
+impl Zone {
+    fn new(written: u64) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::new(TestQueue::new()),
+            repaired: Condvar::new(),
+            durability: Durability::new(written),
+            state: Mutex::new(State {
+                write_pointer: written,
+                sync: SyncState::new(written),
+                done: Vec::new(),
+                nr_repairs: 0,
+            }),
+            dirty: DirtyZones::new(vec![AtomicU64::new(0)]),
+            work: Work {
+                pending: Mutex::new(false),
+                queued: Condvar::new(),
+            },
+            file: UnsafeCell::new(written),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TestQueue> {
+        self.queue.lock().unwrap()
+    }
+
+    fn wake(&self, queue: &TestQueue) {
+        if queue.wants_worker() {
+            self.work.enqueue();
+        }
+    }
+
+    fn post(&self, request: TestRequest) {
+        let mut queue = self.lock();
+        queue.post(request);
+        self.wake(&queue);
+    }
+
+    fn post_trim(&self) {
+        let mut queue = self.lock();
+        queue.post_trim();
+        self.wake(&queue);
+    }
+
+    fn post_reset_all(&self) {
+        let mut queue = self.lock();
+        queue.post_reset_all(0);
+        self.wake(&queue);
+    }
+
+    fn set_file_state(&self, file: FileState) {
+        self.lock().set_file_state(file, &self.durability);
+    }
+
+    fn mark_written(&self, end: u64) {
+        self.durability.write_done(end, || self.dirty.mark(0));
+    }
+
+    /// Writes the file, which is nobody else's.
+    #[allow(unsafe_code, reason = "loom finds out whether it is")]
+    fn set_file(&self, end: u64) {
+        // SAFETY: One task does so at a time, which loom checks.
+        self.file.with_mut(|file| unsafe { *file = end });
+    }
+
+    /// Reads the file, of which all up to `end` was written before.
+    #[allow(unsafe_code, reason = "loom finds out whether it was")]
+    fn read_file(&self, end: u64) {
+        // SAFETY: Nobody writes it now, which loom checks.
+        self.file.with(|file| assert!(unsafe { *file } >= end));
+    }
+
+    /// Hands out sectors and begins a write.
+    fn begin_write(&self, requests: TestList) -> Write {
+        let extent = {
+            let mut state = self.state.lock().unwrap();
+            let start = state.write_pointer;
+            state.write_pointer += requests.len() as u64;
+            Extent {
+                start,
+                end: state.write_pointer,
+            }
+        };
+        self.lock().begin_write(extent);
+        (requests, extent)
+    }
+
+    /// The file system has ended a write well, or with an error.
+    fn write_done(&self, (requests, extent): &Write, result: Result<(), i32>) -> Outcome {
+        self.set_file(extent.end);
+        let result = result.map(|()| requests.len() as u32 * SECTOR);
+        let mut queue = self.lock();
+        let outcome = queue.end_write(result, |extent| extent.end < CAPACITY);
+        if let Outcome::Done(extent) = outcome {
+            self.mark_written(extent.end);
+            self.wake(&queue);
+        }
+        drop(queue);
+        if let Outcome::Done(_) = outcome {
+            self.end(requests);
+        }
+        outcome
+    }
+
+    fn complete_write(&self, requests: TestList) {
+        let completion = self.lock().complete_write();
+        let Completion::Ended(extent, result) = completion else {
+            panic!("a write has ended");
+        };
+        match result {
+            Ok(_) => {
+                self.mark_written(extent.end);
+                self.end(&requests);
+            }
+            Err(_) => {
+                self.set_file_state(FileState::Stale);
+                self.end(&requests);
+            }
+        }
+        let job = self.lock().next_job();
+        self.work_on(job);
+    }
+
+    fn end(&self, requests: &TestList) {
+        let ids = requests.iter().map(|request| request.id);
+        self.state.lock().unwrap().done.extend(ids);
+    }
+
+    /// Runs the work item if it is queued.
+    fn run(&self) {
+        if self.work.dequeue() {
+            self.run_work();
+        }
+    }
+
+    fn run_work(&self) {
+        let job = self.lock().begin_work();
+        self.work_on(job);
+    }
+
+    /// Runs jobs. Writes end at once, with success.
+    fn work_on(&self, mut job: Option<Job<TestRequest>>) {
+        while let Some(this_job) = job {
+            match this_job {
+                Job::Repair => self.repair(),
+                Job::ResetAll(_) => self.reset(),
+                Job::Trim => {}
+                Job::Exclusive(request) => self.end(&TestList::of(&[request])),
+                Job::Write(requests) => {
+                    let write = self.begin_write(requests);
+                    match self.write_done(&write, Ok(())) {
+                        Outcome::Done(_) => return,
+                        Outcome::Complete => return self.complete_write(write.0),
+                    }
+                }
+            }
+            job = self.lock().next_job();
+        }
+    }
+
+    /// Finds one more sector than was written.
+    fn repair(&self) {
+        {
+            let mut state = self.state.lock().unwrap();
+            let end = self.durability.written() + 1;
+            self.set_file(end);
+            state.nr_repairs += 1;
+            state.write_pointer = end;
+            let State { sync, .. } = &mut *state;
+            self.durability.repaired(sync, end, || self.dirty.mark(0));
+        }
+        self.set_file_state(FileState::Known);
+        self.repaired.notify_all();
+    }
+
+    fn reset(&self) {
+        self.durability.begin_reset();
+        self.state.lock().unwrap().sync.cut();
+        let mut state = self.state.lock().unwrap();
+        state.sync.reset_done();
+        state.write_pointer = 0;
+    }
+
+    /// The write pointer that a report shows.
+    fn report(&self) -> u64 {
+        if !self.durability.is_known() {
+            let mut queue = self.lock();
+            queue.retry_repair();
+            while queue.file_state() == FileState::Stale {
+                self.wake(&queue);
+                queue = self.repaired.wait(queue).unwrap();
+            }
+        }
+        self.state.lock().unwrap().write_pointer
+    }
+
+    /// A flush of the device. Says what it has made durable, if it has looked at the zone.
+    fn flush(&self) -> Option<u64> {
+        self.dirty.take_all().next()?;
+        let flush = self
+            .durability
+            .begin_flush(&self.state.lock().unwrap().sync);
+        let mut state = self.state.lock().unwrap();
+        assert_eq!(state.sync.end_flush(flush), Ok(()));
+        Some(state.sync.flushed())
+    }
+
+    /// A write at once, by the task that queues it.
+    fn write_at_once(&self, request: TestRequest) -> Option<Write> {
+        let request = {
+            let mut queue = self.lock();
+            let request = queue.begin_or_post(request);
+            if request.is_none() {
+                self.wake(&queue);
+            }
+            request
+        };
+        Some(self.begin_write(TestList::of(&[request?])))
+    }
+
+    /// Nothing is under way or queued. These were carried out, each of them once.
+    fn check_done(&self, ids: &[u32]) {
+        self.run();
+        let mut queue = self.lock();
+        assert!(!queue.wants_worker(), "no worker was called");
+        assert!(queue.begin_work().is_none());
+        let mut done = self.state.lock().unwrap().done.clone();
+        done.sort_unstable();
+        assert_eq!(done, ids);
+    }
+}
+
+fn spawn(zone: &Arc<Zone>, f: impl FnOnce(&Zone) + 'static) -> thread::JoinHandle<()> {
+    let zone = zone.clone();
+    thread::spawn(move || f(&zone))
+}
+
+fn join(tasks: impl IntoIterator<Item = thread::JoinHandle<()>>) {
+    tasks.into_iter().for_each(|task| task.join().unwrap());
+}
+
+#[test]
+fn post_against_the_end_of_a_write() {
+    model(|| {
+        let zone = Zone::new(0);
+        let write = zone.write_at_once(TestRequest::write(0, 0)).unwrap();
+        let end = spawn(&zone, move |zone| {
+            assert!(matches!(zone.write_done(&write, Ok(())), Outcome::Done(_)));
+        });
+        zone.post(TestRequest::append(1));
+        join([end]);
+        zone.check_done(&[0, 1]);
+    });
+}
+
+#[test]
+fn post_against_a_worker_that_stops() {
+    model(|| {
+        let zone = Zone::new(0);
+        zone.post(TestRequest::command(0));
+        let worker = spawn(&zone, Zone::run);
+        zone.post(TestRequest::command(1));
+        join([worker]);
+        zone.check_done(&[0, 1]);
+    });
+}
+
+#[test]
+fn two_posts_against_two_workers() {
+    model(|| {
+        let zone = Zone::new(0);
+        zone.post(TestRequest::append(0));
+        let worker = spawn(&zone, Zone::run);
+        // The work item can be queued again while its function runs.
+        let other = spawn(&zone, |zone| {
+            zone.post(TestRequest::append(1));
+            zone.run();
+        });
+        join([worker, other]);
+        zone.check_done(&[0, 1]);
+    });
+}
+
+#[test]
+fn two_tasks_that_write_at_once() {
+    model(|| {
+        let zone = Zone::new(0);
+        let write = |zone: &Zone, id| {
+            if let Some(write) = zone.write_at_once(TestRequest::append(id)) {
+                assert!(matches!(zone.write_done(&write, Ok(())), Outcome::Done(_)));
+            }
+        };
+        let other = spawn(&zone, move |zone| write(zone, 1));
+        write(&zone, 0);
+        join([other]);
+        zone.check_done(&[0, 1]);
+    });
+}
+
+#[test]
+fn trim_and_reset_of_all_against_the_end_of_a_write() {
+    model(|| {
+        let zone = Zone::new(0);
+        let write = zone.write_at_once(TestRequest::write(0, 0)).unwrap();
+        let end = spawn(&zone, move |zone| {
+            assert!(matches!(zone.write_done(&write, Ok(())), Outcome::Done(_)));
+        });
+        let trim = spawn(&zone, Zone::post_trim);
+        zone.post_reset_all();
+        join([end, trim]);
+        zone.check_done(&[0]);
+        assert_eq!(zone.durability.written(), 0);
+    });
+}
+
+#[test]
+fn report_waits_for_the_repair() {
+    model(|| {
+        let zone = Zone::new(1);
+        zone.set_file_state(FileState::Stale);
+        let worker = spawn(&zone, |zone| {
+            zone.work.wait();
+            zone.run_work();
+        });
+        // No repair is missed, and no worker.
+        assert_eq!(zone.report(), 2);
+        join([worker]);
+        assert_eq!(zone.state.lock().unwrap().nr_repairs, 1);
+    });
+}
+
+#[test]
+fn report_against_a_post_and_the_repair() {
+    model(|| {
+        let zone = Zone::new(1);
+        zone.set_file_state(FileState::Stale);
+        let worker = spawn(&zone, |zone| {
+            zone.work.wait();
+            zone.run_work();
+        });
+        let report = spawn(&zone, |zone| assert_eq!(zone.report(), 2));
+        zone.post(TestRequest::command(0));
+        join([worker, report]);
+        zone.check_done(&[0]);
+        assert_eq!(zone.state.lock().unwrap().nr_repairs, 1);
+    });
+}
+
+#[test]
+fn report_against_a_write_that_fails() {
+    model(|| {
+        let zone = Zone::new(0);
+        let write = zone.write_at_once(TestRequest::write(0, 0)).unwrap();
+        let end = spawn(&zone, move |zone| {
+            assert_eq!(zone.write_done(&write, Err(EIO)), Outcome::Complete);
+            // The task that completes the write repairs the zone.
+            zone.complete_write(write.0);
+        });
+        // The report shows what is under way or what was found, which is one sector, too.
+        assert_eq!(zone.report(), 1);
+        join([end]);
+        assert_eq!(zone.report(), 1);
+        zone.check_done(&[0]);
+    });
+}
+
+#[test]
+fn read_sees_what_was_written() {
+    model(|| {
+        let zone = Zone::new(0);
+        let write = zone.write_at_once(TestRequest::write(0, 0)).unwrap();
+        let end = spawn(&zone, move |zone| {
+            assert!(matches!(zone.write_done(&write, Ok(())), Outcome::Done(_)));
+        });
+        let written = zone.durability.written();
+        if written > 0 {
+            zone.read_file(written);
+        }
+        join([end]);
+        assert_eq!(zone.durability.reads_zeroes_from(), Some(1));
+    });
+}
+
+#[test]
+fn read_gets_no_zeros_below_what_a_repair_has_found() {
+    model(|| {
+        let zone = Zone::new(1);
+        zone.set_file_state(FileState::Stale);
+        let repair = spawn(&zone, Zone::run_work);
+        if let Some(sector) = zone.durability.reads_zeroes_from() {
+            assert_eq!(sector, 2);
+        }
+        join([repair]);
+    });
+}
+
+#[test]
+fn flush_sees_what_the_mark_is_for() {
+    model(|| {
+        let zone = Zone::new(0);
+        let write = zone.write_at_once(TestRequest::write(0, 0)).unwrap();
+        let end = spawn(&zone, move |zone| {
+            assert!(matches!(zone.write_done(&write, Ok(())), Outcome::Done(_)));
+        });
+        let first = zone.flush();
+        join([end]);
+        // One of the two flushes finds the mark. It sees the write.
+        let second = zone.flush();
+        assert_eq!(first.or(second), Some(1));
+        assert!(first.is_none() || second.is_none());
+    });
+}
+
+#[test]
+fn two_marks_in_one_word() {
+    model(|| {
+        let zone = Zone::new(0);
+        let other = spawn(&zone, |zone| zone.dirty.mark(1));
+        zone.dirty.mark(0);
+        // It is given up in the middle.
+        let first = zone.dirty.take_all().next();
+        join([other]);
+        let mut left: Vec<_> = zone.dirty.take_all().collect();
+        left.extend(first);
+        left.sort_unstable();
+        assert_eq!(left, [0, 1]);
+    });
+}
+
+#[test]
+fn flush_against_a_reset() {
+    model(|| {
+        let zone = Zone::new(0);
+        zone.mark_written(2);
+        let reset = spawn(&zone, |zone| {
+            zone.post_reset_all();
+            zone.run();
+        });
+        let _ = zone.flush();
+        join([reset]);
+        // What was written before the reset is not durable any more.
+        let state = zone.state.lock().unwrap();
+        assert_eq!(state.sync.flushed(), 0);
+        assert!(state.sync.length() == Length::Certain);
+    });
+}

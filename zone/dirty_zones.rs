@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The zones that were changed since the last flush.
+//!
+//! A flush must not look at every zone of a device that may have a million. So each zone has a bit
+//! here, which a completion sets in any context and a flush takes.
+
+use super::atomics::AtomicBits;
+use core::{
+    marker::PhantomData,
+    ops::Deref, //
+};
+
+/// Storage for one bit per zone.
+pub(crate) trait Words<W>: Deref<Target = [W]> {}
+
+impl<W, S: Deref<Target = [W]>> Words<W> for S {}
+
+/// A set of zones, by their number.
+pub(crate) struct DirtyZones<W, S>(S, PhantomData<W>);
+
+impl<W: AtomicBits, S: Words<W>> DirtyZones<W, S> {
+    /// The number of words for zones with numbers below `nr_zones`.
+    pub(crate) fn nr_words(nr_zones: u32) -> usize {
+        // CAST: To no fewer bits.
+        nr_zones.div_ceil(u64::BITS) as usize
+    }
+
+    /// An empty set in `words`, which are all zero.
+    pub(crate) fn new(words: S) -> Self {
+        Self(words, PhantomData)
+    }
+
+    /// Adds a zone. It must be added after the change and before anybody learns of the change.
+    pub(crate) fn mark(&self, zone: u32) {
+        // CAST: To no fewer bits.
+        if let Some(word) = self.0.get((zone / u64::BITS) as usize) {
+            // A full barrier, also if the bit is set: a flush may be about to take it. It pairs
+            // with that of `take` in `Taken::next`: who takes the bit sees the change.
+            word.set(1 << (zone % u64::BITS));
+        }
+    }
+
+    /// The number of zones in the set, or `limit` if there are more. It may change meanwhile.
+    pub(crate) fn count(&self, limit: usize) -> usize {
+        let mut count = 0;
+        for word in self.0.iter() {
+            // RELAXED: An estimate. CAST: To more bits.
+            count += word.load_relaxed().count_ones() as usize;
+            if count >= limit {
+                return limit;
+            }
+        }
+        count
+    }
+
+    /// Begins to take all zones out of the set.
+    pub(crate) fn take_all(&self) -> Taken<'_, W, S> {
+        Taken {
+            set: self,
+            word: 0,
+            bits: 0,
+        }
+    }
+}
+
+/// Takes the zones out of a set, each of them once. Those that are left when it is dropped stay in
+/// the set.
+pub(crate) struct Taken<'a, W: AtomicBits, S: Words<W>> {
+    set: &'a DirtyZones<W, S>,
+    /// The index of the next word.
+    word: usize,
+    /// The zones that are left of the word before it.
+    bits: u64,
+}
+
+impl<W: AtomicBits, S: Words<W>> Iterator for Taken<'_, W, S> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        while self.bits == 0 {
+            let word = self.set.0.get(self.word)?;
+            self.word += 1;
+            // RELAXED: A zone whose change the caller knows of was marked before. `take` has the
+            // barrier that pairs with `mark`.
+            if word.load_relaxed() != 0 {
+                self.bits = word.take();
+            }
+        }
+        let bit = self.bits.trailing_zeros();
+        self.bits &= self.bits - 1;
+        // CAST, OVERFLOW: It is the number of a zone.
+        Some((self.word as u32 - 1) * u64::BITS + bit)
+    }
+}
+
+impl<W: AtomicBits, S: Words<W>> Drop for Taken<'_, W, S> {
+    fn drop(&mut self) {
+        // The words that were not reached are unchanged.
+        while self.bits != 0 {
+            if let Some(zone) = self.next() {
+                self.set.mark(zone);
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the zone model needs of the kernel: requests and atomics.
+
+use crate::{
+    device::{
+        Zloop,
+        MAX_HW_SECTORS, //
+    },
+    kernel_ext::block::mq::{
+        Command,
+        Request,
+        RequestList, //
+    },
+    reset_all::ResetAll,
+    zone::{
+        atomics::{
+            AtomicBits,
+            AtomicCell,
+            Atomics, //
+        },
+        queue::{
+            Fifo,
+            WriteKind,
+            ZoneRequest, //
+        },
+    },
+};
+use core::ops::Deref;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            AtomicFlag,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+};
+
+impl ZoneRequest for Request<Zloop> {
+    type List = RequestList<Zloop>;
+    type ResetAll = Arc<ResetAll>;
+    type Error = Error;
+
+    const MAX_SECTORS: u32 = MAX_HW_SECTORS;
+
+    fn write_kind(&self) -> Option<WriteKind> {
+        match self.command()? {
+            Command::Write => Some(WriteKind::Regular),
+            Command::ZoneAppend => Some(WriteKind::Append),
+            _ => None,
+        }
+    }
+
+    fn sector(&self) -> u64 {
+        self.sector()
+    }
+
+    fn sectors(&self) -> u32 {
+        self.sectors()
+    }
+
+    fn may_join(&self, first: &Self) -> bool {
+        self.may_join(first)
+    }
+}
+
+impl Fifo<Request<Zloop>> for RequestList<Zloop> {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn front(&self) -> Option<impl Deref<Target = Request<Zloop>>> {
+        self.front()
+    }
+
+    fn push_back(&mut self, request: Request<Zloop>) {
+        self.push_back(request);
+    }
+
+    fn pop_front(&mut self) -> Option<Request<Zloop>> {
+        self.pop_front()
+    }
+
+    fn prepend(&mut self, other: Self) {
+        self.prepend(other);
+    }
+}
+
+/// The kernel's atomics.
+pub(crate) struct KernelAtomics;
+
+impl Atomics for KernelAtomics {
+    type U64 = Atomic<u64>;
+    type Flag = AtomicFlag;
+}
+
+impl AtomicCell<u64> for Atomic<u64> {
+    fn new(value: u64) -> Self {
+        Self::new(value)
+    }
+
+    fn load_relaxed(&self) -> u64 {
+        self.load(Relaxed)
+    }
+
+    fn load_acquire(&self) -> u64 {
+        self.load(Acquire)
+    }
+
+    fn store_release(&self, value: u64) {
+        self.store(value, Release);
+    }
+}
+
+impl AtomicBits for Atomic<u64> {
+    fn set(&self, bits: u64) {
+        // RELAXED: A wrong value is found out by the exchange.
+        let mut old = self.load(Relaxed);
+        while let Err(now) = self.cmpxchg(old, old | bits, Full) {
+            old = now;
+        }
+    }
+
+    fn take(&self) -> u64 {
+        self.xchg(0, Full)
+    }
+}
+
+impl AtomicCell<bool> for AtomicFlag {
+    fn new(value: bool) -> Self {
+        Self::new(value)
+    }
+
+    fn load_relaxed(&self) -> bool {
+        self.load(Relaxed)
+    }
+
+    fn load_acquire(&self) -> bool {
+        self.load(Acquire)
+    }
+
+    fn store_release(&self, value: bool) {
+        self.store(value, Release);
+    }
+}

@@ -2,15 +2,15 @@
 
 //! A sequential zone at work.
 //!
-//! Every change of a sequential zone goes through its [`ZoneQueue`] and is made by one *worker* at a
-//! time. So two commands on a zone always end as if one had come after the other, and appends keep
-//! their order. The worker is a work item or, if the zone is idle and nothing has to wait, the task
-//! that queues a write.
+//! Every change of a sequential zone goes through its [`ZoneQueue`] and is made by one *worker* at
+//! a time. So two commands on a zone always end as if one had come after the other, and appends
+//! keep their order. The worker is a work item or, if the zone is idle and nothing has to wait, the
+//! task that queues a write.
 //!
 //! The write pointer, in the zone's [`State`], moves when sectors are handed out, before they are
 //! written; so it is never behind the writes under way. The state is locked to look things up and
-//! to change them, never across I/O: a report does not wait for a write. [`Durability`] follows when
-//! a write has succeeded.
+//! to change them, never across I/O: a report does not wait for a write. [`Durability`] follows
+//! when a write has succeeded.
 //!
 //! A write that fails leaves the zone [`FileState::Stale`]: the end of its file is not known. The
 //! next job is then a repair, which takes the write pointer from the file's length. No write is
@@ -121,6 +121,10 @@ pub(crate) struct SequentialZone {
     number: u32,
     file: Arc<ZoneFile>,
     durability: Durability<KernelAtomics>,
+    /// Held around a flush, and the syncs of a finish and a reset. A sync that fails can make
+    /// another one succeed that makes nothing durable.
+    #[pin]
+    syncing: Mutex<()>,
     /// Whether the zone was declared offline, for reads.
     offline: AtomicFlag,
     #[pin]
@@ -188,6 +192,7 @@ impl SequentialZone {
                 number,
                 file,
                 durability: Durability::new(written),
+                syncing <- new_mutex!((), "zloop_zone_sync"),
                 offline: AtomicFlag::new(false),
                 state <- new_mutex!(state, "zloop_zone"),
                 queue <- new_spinlock_irq!(ZoneQueue::new(), "zloop_zone_queue"),
@@ -901,17 +906,21 @@ impl SequentialZone {
             // Somebody has cut the file. To make it longer would hide that.
             return Err(EIO);
         }
+        let syncing = self.syncing.lock();
         let length = self.state.lock().sync.begin_fill();
         if size != full || length == Length::Uncertain {
             file.truncate(full)?;
         }
-        self.file.sync_and_note(&file, |synced| {
+        let synced = self.file.sync(&file);
+        {
             let sync = &mut self.state.lock().sync;
             match synced {
                 Ok(()) => sync.fill_synced(!self.common.options().tunables.buffered_io),
                 Err(_) => sync.fill_failed(self.written()),
             }
-        })?;
+        }
+        drop(syncing);
+        synced?;
         self.common.files().sync()
     }
 
@@ -938,6 +947,7 @@ impl SequentialZone {
     fn empty_file(&self) -> Result {
         let file = self.file()?;
         self.durability.begin_reset();
+        let _syncing = self.syncing.lock();
         let cut = self.cut(&file, 0);
         {
             let sync = &mut self.state.lock().sync;
@@ -1079,7 +1089,8 @@ impl SequentialZone {
     ///
     /// The error of the file system; EIO if a finish got that error.
     pub(crate) fn flush(&self) -> Result {
-        let flush = self.durability.begin_flush(&self.state.lock().sync);
+        let _syncing = self.syncing.lock();
+        let flush = self.durability.begin_flush();
         let synced = match self.used_file()? {
             Some(file) => self.common.sync_file(self.number, &self.file, &file),
             None => Ok(()),

@@ -47,13 +47,14 @@
 //! tested on their own.
 //! `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
 //!
-//! Lock order, outermost first. The first two may be held across I/O, the other three never:
+//! Lock order, outermost first. The first three may be held across I/O, the other three never:
 //!
 //! 1. the registry of devices (`control.rs`); it is not held while a device is made or removed
 //! 2. the flush lock of a device, and the one for what is declared of its zones
-//! 3. a sequential zone's state; never those of two zones
-//! 4. the open set of a device
-//! 5. a zone's queue; taken by completions, so interrupts are off
+//! 3. the lock around the syncs of a sequential zone
+//! 4. a sequential zone's state; never those of two zones
+//! 5. the open set of a device
+//! 6. a zone's queue; taken by completions, so interrupts are off
 //!
 //! A conventional zone's undo log comes after the second, and is held across I/O as well. So is
 //! what says whether files were made since the directory was synced (`zone_file.rs`), with nothing

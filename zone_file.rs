@@ -316,17 +316,9 @@ impl ZoneFile {
     ///
     /// What the file system says, now or when the file was closed to make room for others.
     pub(crate) fn sync(&self, file: &File) -> Result {
-        self.sync_and_note(file, |_| ())
-    }
-
-    /// The same. `note` is called with the result, before any other sync: the file system tells an
-    /// error once.
-    pub(crate) fn sync_and_note(&self, file: &File, note: impl FnOnce(&Result)) -> Result {
         let mut untold = self.untold.lock();
         let synced = file.sync();
-        let told = replace(&mut *untold, Ok(())).and(synced);
-        note(&told);
-        told
+        replace(&mut *untold, Ok(())).and(synced)
     }
 
     /// Closes the file until it is needed again, unless it is in use; may sleep. Returns whether

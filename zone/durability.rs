@@ -5,15 +5,13 @@
 //! A write moves `written` when it has succeeded; all below it can be read. A flush moves `flushed`
 //! after it; all below it survives a power failure. The file system complicates this in two ways:
 //!
-//! - It reports a write-back error once. If a finish gets the error of data that was written before,
-//!   the next flush must fail, too: `unreported`.
+//! - It reports a write-back error once. If a finish gets the error of data that was written
+//!   before, the next flush must fail, too: `unreported`.
 //! - After a failed sync it may take the length of the file for clean, although it is not durable.
 //!   A later sync is worth nothing until the length has been set again: [`Length::Uncertain`].
 //!
-//! A flush syncs the file without a lock, so the zone may be reset meanwhile. `resets` tells.
-//!
-//! The table has the values after each event; an empty cell is unchanged. *dirty* marks the zone for
-//! the next flush, see [`DirtyZones`](super::dirty_zones::DirtyZones).
+//! The table has the values after each event; an empty cell is unchanged. *dirty* marks the zone
+//! for the next flush, see [`DirtyZones`](super::dirty_zones::DirtyZones).
 //!
 //! ```text
 //! event                    | written | flushed | length    | unreported | resets | dirty
@@ -31,28 +29,31 @@
 //! reset_done               |         |         | certain   | no         |        |
 //! repaired                 | end     | min     |           |            |        | set
 //! end_flush                |         | max     |           |            |        |
-//! end_flush, reset since   |         |         |           |            |        |
 //! end_flush, unreported    |         |         |           | no         |        |
 //! flush_failed             |         |         | uncertain | no         |        |
 //! ```
 //!
-//! "Data" is data that was written and not flushed. "Min" is the smaller one of `flushed` and the end
-//! that a repair has found, "max" the larger one of `flushed` and `written` when the flush began.
+//! "Data" is data that was written and not flushed. "Min" is the smaller one of `flushed` and the
+//! end that a repair has found, "max" the larger one of `flushed` and `written` when the flush
+//! began.
 //!
 //! Promises:
 //!
 //! - After a successful flush, all is durable that was written when it began, unless a flush has
 //!   failed since it was written.
 //! - A flush fails if data was lost and no flush has failed since.
-//! - After a successful finish or reset, the full or empty zone is durable, also if one before it has
-//!   failed.
+//! - After a successful finish or reset, the full or empty zone is durable, also if one before it
+//!   has failed.
 //! - A flush looks at a zone in which something is not durable.
 //!
 //! `known` is whether the file ends at the write pointer; see
-//! [`FileState`](super::queue::FileState).
+//! [`FileState`](super::queue::FileState). `resets` tells a read that is repeated whether the zone
+//! was reset meanwhile. A lock keeps a flush, from `begin_flush` to its end, apart from the syncs
+//! of a finish and a reset.
 //!
 //! [`Durability`] has what completions change and readers look up without a lock. [`SyncState`] has
-//! the rest; the zone's state lock guards it. `tests/host` checks each row of the table in each state.
+//! the rest; the zone's state lock guards it. `tests/host` checks each row of the table in each
+//! state, and the promises on a model of a file system, for every order of events up to a bound.
 
 use super::atomics::{
     AtomicCell,
@@ -97,7 +98,6 @@ pub(crate) enum Length {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Flush {
     written: u64,
-    resets: u64,
 }
 
 /// The flush must fail: a finish got its error.
@@ -162,10 +162,9 @@ impl<A: Atomics> Durability<A> {
     }
 
     /// A flush begins to sync the file.
-    pub(crate) fn begin_flush(&self, sync: &SyncState) -> Flush {
+    pub(crate) fn begin_flush(&self) -> Flush {
         Flush {
             written: self.written(),
-            resets: sync.resets,
         }
     }
 
@@ -228,8 +227,8 @@ impl SyncState {
         replace(&mut self.length, Length::Uncertain)
     }
 
-    /// The sync of a finish has succeeded. That reports no error of data in the page cache, of which
-    /// the file system may have told before. If `is_direct`, there is none.
+    /// The sync of a finish has succeeded. That reports no error of data in the page cache, of
+    /// which the file system may have told before. If `is_direct`, there is none.
     pub(crate) fn fill_synced(&mut self, is_direct: bool) {
         self.length = Length::Certain;
         if is_direct {
@@ -269,9 +268,7 @@ impl SyncState {
         if take(&mut self.unreported) {
             return Err(Unreported);
         }
-        if self.resets == flush.resets {
-            self.flushed = self.flushed.max(flush.written);
-        }
+        self.flushed = self.flushed.max(flush.written);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ mod documented;
 #[cfg(test)]
 mod durability_exhaustive;
 #[cfg(test)]
+mod durability_model;
+#[cfg(test)]
 mod queue_exhaustive;
 #[cfg(test)]
 mod zone_exhaustive;

@@ -132,6 +132,7 @@ struct Zone {
     queue: Mutex<TestQueue>,
     repaired: Condvar,
     durability: Durability<LoomAtomics>,
+    syncing: Mutex<()>,
     state: Mutex<State>,
     dirty: DirtyZones<AtomicU64, Vec<AtomicU64>>,
     work: Work,
@@ -148,6 +149,7 @@ impl Zone {
             queue: Mutex::new(TestQueue::new()),
             repaired: Condvar::new(),
             durability: Durability::new(written),
+            syncing: Mutex::new(()),
             state: Mutex::new(State {
                 write_pointer: written,
                 sync: SyncState::new(written),
@@ -318,7 +320,10 @@ impl Zone {
 
     fn reset(&self) {
         self.durability.begin_reset();
-        self.state.lock().unwrap().sync.cut();
+        {
+            let _syncing = self.syncing.lock().unwrap();
+            self.state.lock().unwrap().sync.cut();
+        }
         let mut state = self.state.lock().unwrap();
         state.sync.reset_done();
         state.write_pointer = 0;
@@ -340,9 +345,8 @@ impl Zone {
     /// A flush of the device. Says what it has made durable, if it has looked at the zone.
     fn flush(&self) -> Option<u64> {
         self.dirty.take_all().next()?;
-        let flush = self
-            .durability
-            .begin_flush(&self.state.lock().unwrap().sync);
+        let _syncing = self.syncing.lock().unwrap();
+        let flush = self.durability.begin_flush();
         let mut state = self.state.lock().unwrap();
         assert_eq!(state.sync.end_flush(flush), Ok(()));
         Some(state.sync.flushed())

@@ -360,8 +360,8 @@ impl Device {
     fn close_now(&self, ending: Ending) -> Result {
         let discards = self.common.options().tunables.discard_write_cache;
         let lost = match (ending, discards) {
-            (Ending::PowerFailed(loss), _) => self.lose(loss),
-            (Ending::Removed, true) => self.lose(Loss::All),
+            (Ending::PowerFailed(loss), _) => self.discard_unflushed(loss),
+            (Ending::Removed, true) => self.discard_unflushed(Loss::All),
             (Ending::Removed, false) => Ok(()),
         };
         let recorded = self.record_again().inspect_err(|err| {
@@ -382,17 +382,17 @@ impl Device {
         lost.and(flushed).and(recorded)
     }
 
-    /// Loses what was not flushed, or a part of it; may sleep.
+    /// Discards the data that was not flushed, or a part of it; may sleep.
     ///
     /// # Errors
     ///
     /// The last one: all zones are tried, and each failure has its message.
-    fn lose(&self, loss: Loss) -> Result {
+    fn discard_unflushed(&self, loss: Loss) -> Result {
         let mut result = Ok(());
         for (number, zone) in self.zones.touched() {
             let lost = match zone {
-                Zone::Conventional(zone) => zone.lose(loss),
-                Zone::Sequential(zone) => zone.lose(loss),
+                Zone::Conventional(zone) => zone.discard_unflushed(loss),
+                Zone::Sequential(zone) => zone.discard_unflushed(loss),
             };
             if let Err(err) = lost {
                 report!(

@@ -554,7 +554,7 @@ impl SequentialZone {
                     });
                     allowed.push_back(request);
                 }
-                Err(refusal) => self.refuse(request, refusal),
+                Err(err) => self.refuse(request, err),
             }
         }
         (allowed, extent)
@@ -624,9 +624,9 @@ impl SequentialZone {
     }
 
     /// Has a command for the zone fail if faults were injected that say so.
-    fn fail_command(&self, command: ZoneCommand) -> Result<(), Trouble> {
+    fn fail_command(&self, command: ZoneCommand) -> Result<(), ZoneMgmtError> {
         if self.common.faults().fails(command) {
-            return Err(Trouble::Injected);
+            return Err(ZoneMgmtError::Injected);
         }
         Ok(())
     }
@@ -740,8 +740,8 @@ impl SequentialZone {
     }
 
     /// Ends a request that is refused.
-    fn refuse(&self, request: Request<Zloop>, refusal: ZoneError) {
-        let status = match refusal {
+    fn refuse(&self, request: Request<Zloop>, err: ZoneError) {
+        let status = match err {
             ZoneError::TooManyOpen => Status::ZONE_OPEN_RESOURCE,
             ZoneError::TooManyActive => Status::ZONE_ACTIVE_RESOURCE,
             _ => Status::IOERR,
@@ -753,7 +753,7 @@ impl SequentialZone {
             request.command().map_or("request", Command::name),
             request.sector(),
             request.sectors(),
-            Shown(refusal)
+            Shown(err)
         );
         request.end(status);
     }
@@ -775,9 +775,9 @@ impl SequentialZone {
         };
         match result {
             Ok(()) => request.end(Status::OK),
-            Err(Trouble::Refused(refusal)) => self.refuse(request, refusal),
-            Err(trouble) => {
-                let err = trouble.errno();
+            Err(ZoneMgmtError::Refused(err)) => self.refuse(request, err),
+            Err(err) => {
+                let err = err.errno();
                 report!(
                     self.common,
                     "zone {}: {} failed: {err:?}",
@@ -789,7 +789,11 @@ impl SequentialZone {
         }
     }
 
-    fn zone_command(&self, request: &Request<Zloop>, command: ZoneCommand) -> Result<(), Trouble> {
+    fn zone_command(
+        &self,
+        request: &Request<Zloop>,
+        command: ZoneCommand,
+    ) -> Result<(), ZoneMgmtError> {
         if request.data().meet_faults() {
             self.common.faults().delay(Kind::Zone, 0);
             self.fail_command(command)?;
@@ -806,14 +810,14 @@ impl SequentialZone {
     fn with_zone<R>(
         &self,
         rule: impl FnOnce(&mut ZoneState, &mut OpenSet) -> Result<R, ZoneError>,
-    ) -> Result<R, Trouble> {
+    ) -> Result<R, ZoneMgmtError> {
         let mut state = self.state.lock();
         let mut set = self.common.open_zones().lock();
-        rule(&mut state.zone, &mut set).map_err(Trouble::Refused)
+        rule(&mut state.zone, &mut set).map_err(ZoneMgmtError::Refused)
     }
 
     /// Writes zeros at the write pointer, which is a matter of the file's length.
-    fn write_zeroes(&self, request: &Request<Zloop>) -> Result<(), Trouble> {
+    fn write_zeroes(&self, request: &Request<Zloop>) -> Result<(), ZoneMgmtError> {
         let sectors = u64::from(request.sectors());
         let target = Target::Sector(self.common.geometry().offset_in_zone(request.sector()));
         let start = self.with_zone(|zone, set| zone.write(set, target, sectors))?;
@@ -842,7 +846,7 @@ impl SequentialZone {
             self.state.lock().torn = true;
             self.set_file_state(FileState::Stale);
             self.fail_as_asked(request, err);
-            return Err(Trouble::Medium(err));
+            return Err(ZoneMgmtError::Medium(err));
         }
         self.mark_written(extent.end);
         let mut state = self.state.lock();
@@ -852,12 +856,12 @@ impl SequentialZone {
 
     /// Fills the zone. That is durable when it is complete, also if the zone was full: by writes,
     /// or by a finish that has filled it and failed to make that durable.
-    fn finish(&self) -> Result<(), Trouble> {
+    fn finish(&self) -> Result<(), ZoneMgmtError> {
         let previous = match self.with_zone(|zone, set| zone.finish(set))? {
             Finish::Nothing => {
                 return self.sync_full().map_err(|err| {
                     self.set_file_state(FileState::Stale);
-                    Trouble::Medium(err)
+                    ZoneMgmtError::Medium(err)
                 });
             }
             Finish::Medium(previous) => previous,
@@ -877,7 +881,7 @@ impl SequentialZone {
                 drop(set);
                 drop(state);
                 self.set_file_state(FileState::Stale);
-                Err(Trouble::Medium(err))
+                Err(ZoneMgmtError::Medium(err))
             }
         }
     }
@@ -926,7 +930,7 @@ impl SequentialZone {
 
     /// Empties the zone. That is durable when it is complete, also if the zone was empty: by a
     /// reset that has emptied it and failed to make that durable.
-    fn reset(&self) -> Result<(), Trouble> {
+    fn reset(&self) -> Result<(), ZoneMgmtError> {
         let reset = self.with_zone(|zone, set| zone.reset(set))?;
         let is_durable = self.state.lock().sync.length() == Length::Certain;
         if reset == Reset::Nothing && is_durable {
@@ -934,7 +938,7 @@ impl SequentialZone {
             let _ = self.trim();
         } else if let Err(err) = self.empty_file() {
             self.set_file_state(FileState::Stale);
-            return Err(Trouble::Medium(err));
+            return Err(ZoneMgmtError::Medium(err));
         }
         let mut state = self.state.lock();
         state.sync.reset_done();
@@ -966,9 +970,9 @@ impl SequentialZone {
             false => Ok(()),
         };
         match met_faults.and_then(|()| self.reset()) {
-            Ok(()) | Err(Trouble::Refused(_)) => Ok(()),
-            Err(trouble) => {
-                let err = trouble.errno();
+            Ok(()) | Err(ZoneMgmtError::Refused(_)) => Ok(()),
+            Err(err) => {
+                let err = err.errno();
                 report!(self.common, "zone {}: can't be reset: {err:?}", self.number);
                 Err(err)
             }
@@ -1105,9 +1109,9 @@ impl SequentialZone {
         }
     }
 
-    /// Loses what was written and not flushed, or a part of it; may sleep. Nothing may be under
-    /// way.
-    pub(crate) fn lose(&self, loss: Loss) -> Result {
+    /// Discards the data that was written and not flushed, or a part of it; may sleep. No request
+    /// may be under way.
+    pub(crate) fn discard_unflushed(&self, loss: Loss) -> Result {
         let Some(file) = self.used_file()? else {
             return Ok(());
         };
@@ -1156,8 +1160,8 @@ impl WorkItem for SequentialZone {
     }
 }
 
-/// Why a command was not carried out.
-enum Trouble {
+/// The error of a zone command.
+enum ZoneMgmtError {
     /// The rules don't allow it.
     Refused(ZoneError),
     /// The file system has failed.
@@ -1166,7 +1170,7 @@ enum Trouble {
     Injected,
 }
 
-impl Trouble {
+impl ZoneMgmtError {
     fn errno(self) -> Error {
         match self {
             Self::Medium(err) => err,

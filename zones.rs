@@ -147,9 +147,9 @@ impl ConventionalZone {
         }
     }
 
-    /// Loses what was written and not flushed, or a part of it, if the old data was saved; may
-    /// sleep. Nothing may be under way.
-    pub(crate) fn lose(&self, loss: Loss) -> Result {
+    /// Discards the data that was written and not flushed, or a part of it, if the old data was
+    /// saved; may sleep. No request may be under way.
+    pub(crate) fn discard_unflushed(&self, loss: Loss) -> Result {
         let (Some(undo), Some(file)) = (&self.undo, self.used_file()?) else {
             return Ok(());
         };

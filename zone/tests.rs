@@ -533,8 +533,8 @@ fn check_cell(obstacle: Obstacle, what: &str, before: &str, cell: &str) -> Resul
             result => Err(Failed::because(format_args!("not refused: {result:?}"))),
         };
     }
-    if let (true, Err(refusal)) = (checked, obstacle.outcome(before)) {
-        same(result, Err(refusal))?;
+    if let (true, Err(err)) = (checked, obstacle.outcome(before)) {
+        same(result, Err(err))?;
         return same(device.view(), view);
     }
 

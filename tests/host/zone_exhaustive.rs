@@ -212,7 +212,7 @@ impl State {
             }
         };
         model.forget_time();
-        let is = is.map_err(|refusal: ZoneError| No::from(refusal));
+        let is = is.map_err(|err: ZoneError| No::from(err));
         assert_eq!(is, should, "{}", context());
         is
     }

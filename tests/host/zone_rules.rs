@@ -28,8 +28,8 @@ pub(crate) enum No {
 }
 
 impl From<ZoneError> for No {
-    fn from(refusal: ZoneError) -> Self {
-        match refusal {
+    fn from(err: ZoneError) -> Self {
+        match err {
             ZoneError::NotAtWritePointer(_) => Self::NotAtWp,
             ZoneError::BeyondCapacity(_) => Self::TooFar,
             ZoneError::InvalidCondition(_) => Self::Condition,

@@ -38,11 +38,12 @@ use crate::{
     },
 };
 
+use core::num::NonZeroU32;
+
 use crate::kernel_ext::compat::sync::{
     new_spinlock_irq,
     SpinLockIrq, //
 };
-use core::num::NonZeroU32;
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,

@@ -582,7 +582,7 @@ impl SequentialZone {
             Ok(file) => {
                 self.allocate_ahead(&file, extent, &requests);
                 let position = extent.start << SECTOR_SHIFT;
-                requests.submit(file, position, limit);
+                requests.submit_and_wait(file, position, limit);
             }
             // As if it had been submitted and failed.
             Err(err) => <Zloop as FileIoOperations>::file_io_done(requests, Err(err)),
@@ -1080,7 +1080,8 @@ impl SequentialZone {
             return Ok(());
         }
         let size = file.size()?;
-        let whole = size - size % u64::from(self.common.block_size());
+        // A block size is a power of two.
+        let whole = size & !u64::from(self.common.block_size()).wrapping_sub(1);
         if whole == size || whole < self.written() << SECTOR_SHIFT {
             return Ok(());
         }

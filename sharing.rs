@@ -21,8 +21,7 @@
 //!   Sharing    until the depth is gone, or it is time to measure again.
 //! ```
 //!
-//! With a task that waits for each request this costs a few hand-overs in the first thousands of
-//! requests and next to nothing later.
+//! With a task that waits for each request this soon costs one hand-over in 16,384 requests.
 //!
 //! Nothing here knows the kernel.
 
@@ -80,7 +79,7 @@ impl SharingPolicy {
     /// The first and shortest pause between two attempts, in requests.
     const SHORTEST_PAUSE: u32 = 256;
     /// The longest one.
-    const LONGEST_PAUSE: u32 = 1 << 16;
+    const LONGEST_PAUSE: u32 = 1 << 14;
     /// The number of requests that are handed over to learn the depth.
     const PROBES: u32 = 4;
     /// The number of requests that are timed alone, and shared.
@@ -238,32 +237,31 @@ mod tests {
     #[test]
     fn task_that_waits_for_each_request() {
         let mut task = Task::new();
-        assert!(task.run(10_000, false, 1000, 5000) <= 10);
-        assert!(task.run(1_000_000, false, 1000, 5000) <= 30);
+        assert!(task.run(1_000_000, false, 1000, 5000) <= 100);
     }
 
     #[test]
     fn no_cpu_is_idle() {
         let mut task = Task::new();
         task.run(100_000, true, 1000, 1000);
-        assert!(task.run(1_000_000, true, 1000, 1000) < 5_000);
+        assert!(task.run(1_000_000, true, 1000, 1000) < 10_000);
     }
 
     #[test]
     fn sharing_hardly_helps() {
         let mut task = Task::new();
         task.run(100_000, true, 1000, 900);
-        assert!(task.run(1_000_000, true, 1000, 900) < 5_000);
+        assert!(task.run(1_000_000, true, 1000, 900) < 10_000);
     }
 
     #[test]
     fn queue_that_becomes_shallow() {
         let mut task = Task::new();
         task.run(10_000, true, 1000, 600);
-        // It is found out soon, and the pauses become long again.
+        // It is found out soon.
         assert!(task.run(100_000, false, 1000, 5000) < 50);
-        // A deep one is found in time.
-        task.run(70_000, true, 1000, 600);
+        // So is a deep one.
+        task.run(20_000, true, 1000, 600);
         assert!(task.run(100_000, true, 1000, 600) > 97_000);
     }
 
@@ -272,7 +270,7 @@ mod tests {
         let mut task = Task::new();
         task.run(10_000, true, 1000, 600);
         task.run(20_000, true, 1000, 1500);
-        assert!(task.run(1_000_000, true, 1000, 1500) < 5_000);
+        assert!(task.run(1_000_000, true, 1000, 1500) < 10_000);
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl OpenFiles {
             if !self.files.get(self.hand)?.used.xchg(false, Relaxed) {
                 break;
             }
-            self.hand = (self.hand + 1) % self.files.len();
+            self.advance();
         }
         // The last one takes its place, and is behind the hand then.
         let last = self.files.pop()?;
@@ -213,8 +213,14 @@ impl OpenFiles {
             Some(place) => replace(place, last),
             None => last,
         };
-        self.hand = (self.hand + 1) % self.files.len();
+        self.advance();
         Some(idle)
+    }
+
+    /// Moves the hand on by one.
+    fn advance(&mut self) {
+        let next = self.hand.saturating_add(1);
+        self.hand = if next < self.files.len() { next } else { 0 };
     }
 }
 

@@ -9,8 +9,9 @@
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
-use crate::kernel_ext::compat::module::this_module;
 use core::marker::PhantomData;
+
+use crate::kernel_ext::compat::module::this_module;
 use kernel::{
     bindings,
     prelude::*,

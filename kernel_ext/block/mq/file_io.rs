@@ -175,10 +175,15 @@ impl<T: FileIoOperations> RequestList<T> {
     /// can't even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list
     /// does nothing.
     pub(crate) fn submit(self, file: ARef<File>, position: u64, limit: Option<u64>) {
-        // No request is as long as that.
-        let limit = limit.and_then(|limit| u32::try_from(limit).ok());
-        let limit = limit.unwrap_or(u32::MAX);
         self.start(file, position, Waiting::Allowed, limit);
+    }
+
+    /// Like [`Self::submit`], but the operation has ended when this returns.
+    ///
+    /// This is for writes that make a file longer. A file system completes such a write, if it is
+    /// asynchronous, in a workqueue of its own. The caller, who is a worker already, saves that.
+    pub(crate) fn submit_and_wait(self, file: ARef<File>, position: u64, limit: Option<u64>) {
+        self.start(file, position, Waiting::UntilDone, limit);
     }
 
     /// Like [`Self::submit`], but does not wait for I/O that is not under way, nor for locks of the
@@ -211,15 +216,17 @@ impl<T: FileIoOperations> RequestList<T> {
                 .and_then(|first| NestedIoScope::enter(first.queue())),
         };
         if able && allowed && (is_in_scope || scope.is_some()) {
-            self.start(file, position, Waiting::Forbidden, u32::MAX);
+            self.start(file, position, Waiting::Forbidden, None);
         } else {
             T::file_io_not_now(self);
         }
     }
 
-    /// Does what [`Self::submit`] and [`Self::submit_nowait`] do, within a scope, with no more than
-    /// `limit` bytes.
-    fn start(mut self, file: ARef<File>, position: u64, waiting: Waiting, limit: u32) {
+    /// Does what [`Self::submit`] and its likes do, within a scope, with at most `limit` bytes.
+    fn start(mut self, file: ARef<File>, position: u64, waiting: Waiting, limit: Option<u64>) {
+        // No request is as long as that.
+        let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+        let limit = limit.unwrap_or(u32::MAX);
         let Some(head) = self.pop_front() else {
             return;
         };
@@ -240,7 +247,7 @@ impl<T: FileIoOperations> RequestList<T> {
             Err(err) => {
                 self.push_front(head);
                 return match waiting {
-                    Waiting::Allowed => T::file_io_done(self, Err(err)),
+                    Waiting::Allowed | Waiting::UntilDone => T::file_io_done(self, Err(err)),
                     Waiting::Forbidden => T::file_io_not_now(self),
                 };
             }
@@ -249,7 +256,7 @@ impl<T: FileIoOperations> RequestList<T> {
         let ki_filp = file.as_ptr();
         owned.direction = direction;
         owned.attempt = match waiting {
-            Waiting::Allowed => None,
+            Waiting::Allowed | Waiting::UntilDone => None,
             Waiting::Forbidden => Some(bytes),
         };
         owned.others = self;
@@ -257,8 +264,13 @@ impl<T: FileIoOperations> RequestList<T> {
         // waits for those can rely on it.
         owned.file = Some(file);
         let waiting_flag = match waiting {
-            Waiting::Allowed => 0,
+            Waiting::Allowed | Waiting::UntilDone => 0,
             Waiting::Forbidden => IOCB_NOWAIT,
+        };
+        // An operation without it is synchronous.
+        let ki_complete: KiComplete = match waiting {
+            Waiting::Allowed | Waiting::Forbidden => Some(ki_complete::<T>),
+            Waiting::UntilDone => None,
         };
         let write_flag = match direction {
             Direction::Read => 0,
@@ -272,7 +284,7 @@ impl<T: FileIoOperations> RequestList<T> {
         let iocb = bindings::kiocb {
             ki_filp,
             ki_pos,
-            ki_complete: Some(ki_complete::<T>),
+            ki_complete,
             // CAST: A set of bits.
             ki_flags: (iocb_flags | write_flag | waiting_flag) as c_int,
             ki_ioprio: head.ioprio(),
@@ -335,11 +347,18 @@ impl<T: FileIoOperations> RequestList<T> {
     }
 }
 
+/// How an operation tells that it has ended.
+type KiComplete = Option<unsafe extern "C" fn(*mut bindings::kiocb, c_long)>;
+
 /// Whether an operation may wait.
 #[derive(Clone, Copy)]
 enum Waiting {
+    /// It may, before it goes on asynchronously.
     Allowed,
+    /// It may not.
     Forbidden,
+    /// It does, until it has ended.
+    UntilDone,
 }
 
 /// The function that an operation enters a file system by.
@@ -385,7 +404,7 @@ impl Entry {
                     return Ok(Self::Write(write_iter));
                 }
                 match waiting {
-                    Waiting::Allowed => Ok(Self::WriteThawed),
+                    Waiting::Allowed | Waiting::UntilDone => Ok(Self::WriteThawed),
                     Waiting::Forbidden => Err(EAGAIN),
                 }
             }

@@ -7,7 +7,7 @@
 //!   <base_dir>/<id>/seq-000001      a sequential zone; as long as what is written in it
 //!   <base_dir>/<id>/geometry        the options of the last `add`, as `add` takes them
 //!   <base_dir>/<id>/geometry.new    the next ones while they are being written
-//!   <base_dir>/<id>/conditions      which zones are declared to have failed: see declare.rs
+//!   <base_dir>/<id>/conditions      the zones that are declared read-only or offline
 //!   <base_dir>/<id>/conditions.new  the next ones while they are being written
 //!   <base_dir>/<id>/incomplete      there while the files are being made
 //! ```
@@ -37,8 +37,20 @@
 //! there and fit. So must they if the record is empty: a power failure has cut off its writing, and
 //! it is written when all files are there.
 
+pub(crate) mod directory;
+pub(crate) mod file_name;
+pub(crate) mod parallelism_probe;
+pub(crate) mod scan;
+pub(crate) mod zone_file;
+
 use crate::{
-    directory::OpenedDirectory,
+    backing::directory::OpenedDirectory,
+    backing::file_name::{
+        sequential_zone_number,
+        Kind,
+        ZoneFileName, //
+    },
+    backing::scan::ZoneFileSizes,
     kernel_ext::{
         fmt::Shown,
         fs::{
@@ -54,12 +66,6 @@ use crate::{
     },
     refuse,
     zone::WritePointer,
-    zone_file_name::{
-        sequential_zone_number,
-        Kind,
-        ZoneFileName, //
-    },
-    zone_file_sizes::ZoneFileSizes,
 };
 use kernel::{
     block::SECTOR_SHIFT,

@@ -22,18 +22,23 @@
 //! with the credentials and in the mount namespace of the task that writes it.
 
 use crate::{
+    backing::directory::OpenedDirectory,
     backing::resolve,
+    device::debugfs::{
+        DeviceStatus,
+        StatusRoot, //
+    },
+    device::inject::MAX_ROWS,
     device::{
         Device,
         Ending,
         Zloop, //
     },
-    directory::OpenedDirectory,
+    fault::power_loss::Loss,
     fault::{
         BadBlocks,
         Injection, //
     },
-    inject::MAX_ROWS,
     kernel_ext::{
         block::mq::Disk,
         fmt::Shown,
@@ -44,7 +49,7 @@ use crate::{
             Writer, //
         },
     },
-    message::MessageLimit,
+    log::MessageLimit,
     options::{
         self,
         AddCommand,
@@ -55,12 +60,7 @@ use crate::{
         Unit,
         SYNTAX, //
     },
-    power_failure::Loss,
     refuse,
-    status::{
-        DeviceStatus,
-        StatusRoot, //
-    },
     zone::condition_override::ConditionOverride,
 };
 use core::mem::replace;

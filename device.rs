@@ -2,17 +2,44 @@
 
 //! A device: zones, and what the block layer asks of them.
 
+pub(crate) mod block_set;
+pub(crate) mod conditions;
+pub(crate) mod counters;
+pub(crate) mod debugfs;
+pub(crate) mod discard;
+pub(crate) mod inject;
+pub(crate) mod io;
+pub(crate) mod lanes;
+pub(crate) mod preallocation;
+pub(crate) mod reset_all;
+pub(crate) mod sequential;
+pub(crate) mod shared;
+pub(crate) mod sharing;
+pub(crate) mod undo_log;
+pub(crate) mod zone_queue;
+pub(crate) mod zone_table;
+
 use crate::{
+    backing::directory::OpenedDirectory,
     backing::DeviceDirectory,
-    command::{
+    device::conditions::Recorded,
+    device::io::{
         file_io_done,
         file_io_not_now,
         transfer_now,
         CommandData, //
     },
-    common::Common,
-    declare::Recorded,
-    directory::OpenedDirectory,
+    device::lanes::Lanes,
+    device::sequential::Snapshot,
+    device::shared::Common,
+    device::zone_table::{
+        Entry,
+        Row,
+        SequentialEntry,
+        Zone,
+        Zones, //
+    },
+    fault::power_loss::Loss,
     fault::Arrival,
     kernel_ext::{
         block::{
@@ -52,24 +79,14 @@ use crate::{
             Queue, //
         },
     },
-    lanes::Lanes,
     options::{
         AddOptions,
         DeviceOptions, //
     },
-    power_failure::Loss,
     refuse, report,
-    sequential::Snapshot,
     zone::{
         Condition,
         Failure, //
-    },
-    zones::{
-        Entry,
-        Row,
-        SequentialEntry,
-        Zone,
-        Zones, //
     },
 };
 

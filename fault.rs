@@ -8,6 +8,8 @@
 //!
 //! Nothing here knows the kernel, allocates or waits; the caller has the lock.
 
+pub(crate) mod power_loss;
+
 use core::fmt;
 use core::num::NonZeroU32;
 use core::ops::DerefMut;

@@ -6,46 +6,47 @@
 //! that are written to `/dev/zloop-control`, and it takes over a device of the C driver as it is,
 //! and the other way round.
 //!
-//! How a request travels:
+//! The way of a request:
 //!
 //! ```text
-//!   device.rs      queue_rq: which zone, and what kind of request?
+//!   device.rs      queue_rq: which zone, and which kind of request?
 //!                     |                                   |
-//!                 reads, writes to              all that changes a sequential zone
-//!                 conventional zones, discard,            |
-//!                 flush                                   |
+//!                 reads, writes to              every change of a sequential zone
+//!                 conventional zones,                     |
+//!                 discard, flush                          |
 //!                     |                                   v
-//!                     |                        zone/queue.rs  one at a time
-//!   command.rs     at once, or by its          sequential.rs  at once, or by a work item of
-//!   zeroing.rs     own work item                          |   the zone's
-//!                     |                                   |   zone.rs: is it allowed?
-//!                     +----------------+------------------+
+//!                     |                   zone/queue.rs          one at a time
+//!   device/io.rs        at once, or a     device/sequential.rs   at once, or a work item of
+//!   device/lanes.rs     work item of               |             the zone
+//!   device/discard.rs   the request                |   zone.rs:  is it allowed?
+//!                     +----------------+-----------+
 //!                                      v
-//!   zone_file.rs                   the zone's file
+//!   backing/zone_file.rs         the zone's file
 //! ```
 //!
-//! At once means: by the task that queues the request, which small reads and writes mostly are.
+//! "At once" means: the task that queues the request carries it out. Small reads and writes mostly
+//! need no work item.
 //!
-//! A reset of all zones, in `reset_all.rs`, gives each its part through its queue.
+//! The folders, from the top to the bottom. A file imports from its own folder and from those below
+//! it:
 //!
-//! `zones.rs` has the zones, most of which nothing was done to, and `common.rs` what they have in
-//! common: `zone/dirty_zones.rs` which of them a flush must look at, `ahead.rs` which have space
-//! allocated for what is to come. `zone_traits.rs` ties the zone model to requests and atomics of
-//! the kernel. `directory.rs` finds or makes the directory of a device that is added, and
-//! `backing.rs` the files in it, whose sizes `zone_file_sizes.rs` looks up. `message.rs` is how all
-//! of them speak to the kernel's log.
+//! - `control.rs`: `/dev/zloop-control` and the registry of devices.
+//! - `device.rs`, `device/`: a device. `zone_table.rs` has its zones, and `shared.rs` what they
+//!   share. `sequential.rs` is a sequential zone at work; `zone_queue.rs` ties the zone model to
+//!   requests and atomics. `preallocation.rs` says which zones have space allocated for writes to
+//!   come. `reset_all.rs` resets all zones. `conditions.rs` declares zones read-only or offline,
+//!   and `inject.rs` makes requests fail. `undo_log.rs` keeps the previous data of a conventional
+//!   zone until a flush. `counters.rs` and `debugfs.rs` are for debugfs.
+//! - `backing.rs`, `backing/`: the directory of a device and its files. `scan.rs` looks up their
+//!   sizes.
+//! - `options.rs`, `options/`: the command language, the geometry, the record of a device.
+//! - `zone.rs`, `zone/`: the zone model.
+//! - `fault.rs`, `fault/`: the effect of an injected fault and of a power loss.
+//! - `log.rs`: messages for the kernel's log.
+//! - `kernel_ext/`: abstractions that the kernel crate lacks, and all `unsafe` code.
 //!
-//! What is there to make those above fail: `declare.rs` makes zones read-only or offline, and
-//! `inject.rs` has requests fail, get lost or take longer.
-//!
-//! `undo.rs` keeps what a conventional zone had when it was last flushed, for a power failure.
-//!
-//! `counters.rs` counts what ends, and `status.rs` shows it, and the zones, in debugfs.
-//!
-//! `options.rs` with `options/`, `zone_file_name.rs`, `zone.rs` with `zone/`, `fault.rs`,
-//! `power_failure.rs`, `block_set.rs` and `team.rs` are the rules: they know no kernel type and are
-//! tested on their own.
-//! `kernel_ext/` holds what the kernel crate lacks, and all `unsafe`.
+//! `options/`, `zone/`, `fault/`, `backing/{file_name,parallelism_probe}.rs` and
+//! `device/{block_set,sharing}.rs` are pure: they know no kernel type and are tested on their own.
 //!
 //! Lock order, outermost first. The first three may be held across I/O, the other three never:
 //!
@@ -56,74 +57,29 @@
 //! 5. the open set of a device
 //! 6. a zone's queue; taken by completions, so interrupts are off
 //!
-//! A conventional zone's undo log comes after the second, and is held across I/O as well. So is
-//! what says whether files were made since the directory was synced (`zone_file.rs`), with nothing
-//! but the directory inside it, and what a sync of a zone's file has said, with nothing but a
-//! zone's state inside it. Nothing of the others is locked inside these.
+//! A conventional zone's undo log comes after the second, and is held across I/O as well. So is the
+//! lock for files that were created since the directory was synced (`backing/zone_file.rs`), with
+//! only the directory inside it, and the lock for the result of a zone file's sync, with only a
+//! zone's state inside it.
 //!
-//! What guards a zone's file, the directory of the files, which of them are open, who has space
-//! ahead, the resets of all zones, the faults, or an entry of the zone table is locked for a moment
-//! with nothing inside it.
+//! Leaf locks: a zone's file, the directory of the files, the open files, the preallocated zones,
+//! the resets of all zones, the faults, the entries of the zone table, the lanes and their policy.
 
-#[deny(unsafe_code)]
-mod ahead;
 #[deny(unsafe_code)]
 mod backing;
 #[deny(unsafe_code)]
-mod block_set;
-#[deny(unsafe_code)]
-mod command;
-#[deny(unsafe_code)]
-mod common;
-#[deny(unsafe_code)]
 mod control;
-#[deny(unsafe_code)]
-mod counters;
-#[deny(unsafe_code)]
-mod declare;
 #[deny(unsafe_code)]
 mod device;
 #[deny(unsafe_code)]
-mod directory;
-#[deny(unsafe_code)]
 mod fault;
-#[deny(unsafe_code)]
-mod inject;
 mod kernel_ext;
 #[deny(unsafe_code)]
-mod lanes;
-#[deny(unsafe_code)]
-mod message;
+mod log;
 #[deny(unsafe_code)]
 mod options;
 #[deny(unsafe_code)]
-mod power_failure;
-#[deny(unsafe_code)]
-mod reset_all;
-#[deny(unsafe_code)]
-mod sequential;
-#[deny(unsafe_code)]
-mod sharing;
-#[deny(unsafe_code)]
-mod status;
-#[deny(unsafe_code)]
-mod team;
-#[deny(unsafe_code)]
-mod undo;
-#[deny(unsafe_code)]
-mod zeroing;
-#[deny(unsafe_code)]
 mod zone;
-#[deny(unsafe_code)]
-mod zone_file;
-#[deny(unsafe_code)]
-mod zone_file_name;
-#[deny(unsafe_code)]
-mod zone_file_sizes;
-#[deny(unsafe_code)]
-mod zone_traits;
-#[deny(unsafe_code)]
-mod zones;
 
 use kernel::prelude::*;
 use kernel_ext::module::Unloadable;

@@ -29,11 +29,11 @@ use super::{
     },
 };
 use crate::{
+    fault::power_loss::Loss,
     fault::{
         Clear,
         Injection, //
     },
-    power_failure::Loss,
     zone::condition_override::{
         ConditionOverride,
         ZoneSpan, //

@@ -75,6 +75,7 @@ mod commands {
         Text, //
     };
     use crate::{
+        fault::power_loss::Loss,
         fault::{
             BadBlocks,
             BadWrite,
@@ -84,7 +85,6 @@ mod commands {
             Sectors,
             ZoneCommand, //
         },
-        power_failure::Loss,
         zone::condition_override::{
             ConditionOverride,
             ZoneSpan, //

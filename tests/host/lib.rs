@@ -9,14 +9,21 @@
 /// The driver's files. An inline module, so that each finds its folder beside it.
 #[path = "../.."]
 mod tree {
-    pub(crate) mod block_set;
     pub(crate) mod fault;
     pub(crate) mod options;
-    pub(crate) mod power_failure;
-    pub(crate) mod sharing;
-    pub(crate) mod team;
     pub(crate) mod zone;
-    pub(crate) mod zone_file_name;
+
+    /// Those of its files that are pure.
+    pub(crate) mod backing {
+        pub(crate) mod file_name;
+        pub(crate) mod parallelism_probe;
+    }
+
+    /// Those of its files that are pure.
+    pub(crate) mod device {
+        pub(crate) mod block_set;
+        pub(crate) mod sharing;
+    }
 }
 /// As in the driver, they are at the root of the crate.
 pub(crate) use tree::*;

@@ -30,16 +30,16 @@
 //! and for a flush of the zone.
 
 use crate::{
-    block_set::{
+    device::block_set::{
         first_run,
         words,
         BlockSet, //
     },
+    fault::power_loss::Loss,
     kernel_ext::fs::{
         FileExt,
         OpenFile, //
     },
-    power_failure::Loss,
 };
 use core::ops::Range;
 use kernel::{

@@ -25,6 +25,10 @@
 //! and a device of a million zones of which few are in use is a few lines.
 
 use crate::{
+    device::zone_table::{
+        Entry,
+        Zone, //
+    },
     device::Device,
     kernel_ext::debugfs::{
         Directory,
@@ -32,10 +36,6 @@ use crate::{
         Show, //
     },
     zone::Condition,
-    zones::{
-        Entry,
-        Zone, //
-    },
 };
 use core::fmt;
 use kernel::{prelude::*, str::CString, sync::Arc};

@@ -2,7 +2,7 @@
 
 //! One request, from the moment it is started to its end.
 //!
-//! What changes a sequential zone is the business of `sequential.rs`. Most of the rest is here:
+//! `device/sequential.rs` carries out what changes a sequential zone. Most of the rest is here:
 //! reads, writes to conventional zones, and flushes.
 //!
 //! Small reads, and small writes to conventional zones, are first tried by the task that queues
@@ -11,6 +11,10 @@
 //! limits.
 
 use crate::{
+    device::discard,
+    device::lanes::Lanes,
+    device::reset_all::ResetAll,
+    device::zone_table::Zone, //
     device::Zloop,
     fault::Kind,
     kernel_ext::{
@@ -27,12 +31,8 @@ use crate::{
         fs::FileExt,
         task::BlockIoScope, //
     },
-    lanes::Lanes,
     report,
-    reset_all::ResetAll,
-    zeroing,
     zone::queue::Outcome,
-    zones::Zone, //
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -161,7 +161,7 @@ impl WorkItem for CommandData {
                     request.end(result.map_or_else(Status::from, |()| Status::OK));
                 }
                 Some(Command::ZoneResetAll) => ResetAll::run(request),
-                Some(Command::Discard | Command::WriteZeroes) => zeroing::zero(request),
+                Some(Command::Discard | Command::WriteZeroes) => discard::zero(request),
                 _ => request.end(Status::NOTSUPP),
             });
         }

@@ -21,16 +21,21 @@
 //! gone.
 
 use crate::{
-    ahead::{
+    backing::zone_file::ZoneFile,
+    device::io::MAX_BYTES_NOW,
+    device::preallocation::{
         Answer,
         AHEAD_SECTORS, //
     },
-    command::MAX_BYTES_NOW,
-    common::{
+    device::reset_all::ResetAll,
+    device::shared::{
         Common,
         OpenSet, //
     },
+    device::zone_queue::KernelAtomics,
+    device::zone_table, //
     device::Zloop,
+    fault::power_loss::Loss,
     fault::{
         Kind,
         ZoneCommand, //
@@ -55,9 +60,7 @@ use crate::{
         workqueue::Queue, //
     },
     options::ZoneIndex,
-    power_failure::Loss,
     report,
-    reset_all::ResetAll,
     zone::{
         durability::{
             Durability,
@@ -82,9 +85,6 @@ use crate::{
         ZoneError,
         ZoneState, //
     },
-    zone_file::ZoneFile,
-    zone_traits::KernelAtomics,
-    zones, //
 };
 use core::cmp::Ordering;
 
@@ -1138,7 +1138,7 @@ impl SequentialZone {
 /// ahead.
 fn trim_zone(requests: &RequestList<Zloop>, zone: u32) {
     if let Some(request) = requests.front() {
-        if let Some(zones::Zone::Sequential(zone)) = request.queue_data().zones().get(zone) {
+        if let Some(zone_table::Zone::Sequential(zone)) = request.queue_data().zones().get(zone) {
             zone.post_trim(request.work_queue());
         }
     }

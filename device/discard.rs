@@ -7,13 +7,14 @@
 //! kept; then the file system allocates it without writing to it. The file stays as long as the
 //! zone.
 //!
-//! In a sequential zone write zeroes is a write like others and can only be at the write pointer:
-//! see [`crate::sequential`]. A discard is refused there: what is behind the write pointer has no
-//! data, and what is below it is given back by a reset.
+//! In a sequential zone write zeroes is a write like others, which must be at the write pointer:
+//! see [`crate::device::sequential`]. A discard is refused there: behind the write pointer there is
+//! no data, and a reset gives back the space below it.
 //!
 //! Neither is offered if the file system has no holes. The block layer writes zeros then.
 
 use crate::{
+    device::zone_table::Zone,
     device::{
         Device,
         Zloop, //
@@ -29,7 +30,6 @@ use crate::{
         fs::FileExt, //
     },
     report,
-    zones::Zone,
 };
 use kernel::{
     block::SECTOR_SHIFT,

@@ -8,6 +8,10 @@
 //! fails in the end.
 
 use crate::{
+    device::zone_table::{
+        Entry,
+        Zone, //
+    },
     device::Zloop,
     fault::Kind,
     kernel_ext::block::{
@@ -16,10 +20,6 @@ use crate::{
             RequestList, //
         },
         Status,
-    },
-    zones::{
-        Entry,
-        Zone, //
     },
 };
 use kernel::{

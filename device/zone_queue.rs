@@ -3,6 +3,7 @@
 //! What the zone model needs of the kernel: requests and atomics.
 
 use crate::{
+    device::reset_all::ResetAll,
     device::{
         Zloop,
         MAX_HW_SECTORS, //
@@ -12,7 +13,6 @@ use crate::{
         Request,
         RequestList, //
     },
-    reset_all::ResetAll,
     zone::{
         atomics::{
             AtomicBits,

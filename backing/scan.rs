@@ -9,6 +9,8 @@
 //! with a message if it is missing.
 
 use crate::{
+    backing::file_name::ZoneFileName,
+    backing::parallelism_probe::Team,
     kernel_ext::{
         cred::{
             current_credential,
@@ -21,8 +23,6 @@ use crate::{
         workqueue::Helpers,
     },
     options::Geometry,
-    team::Team,
-    zone_file_name::ZoneFileName,
 };
 use core::ops::Range;
 use kernel::{

@@ -14,6 +14,7 @@
 //! is kept for the next one who syncs. A file that somebody is using stays open.
 
 use crate::{
+    backing::file_name::ZoneFileName,
     backing::{
         zone_file_flags,
         MODE, //
@@ -30,7 +31,6 @@ use crate::{
         },
     },
     options::DeviceOptions,
-    zone_file_name::ZoneFileName,
 };
 use core::mem::{
     replace,

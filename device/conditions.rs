@@ -13,6 +13,7 @@
 
 use crate::{
     backing::MODE,
+    device::zone_table::Zone, //
     device::Device,
     kernel_ext::{
         fmt::Shown,
@@ -26,7 +27,6 @@ use crate::{
         ConditionOverride, //
     },
     zone::Failure,
-    zones::Zone, //
 };
 use kernel::{
     fs::file::flags,

@@ -8,7 +8,11 @@
 //! more of them run than are needed, and no request waits for long.
 
 use crate::{
-    command::transfer_in_lane,
+    device::io::transfer_in_lane,
+    device::sharing::{
+        SharingPolicy,
+        Verdict, //
+    },
     device::Zloop,
     kernel_ext::{
         block::mq::{
@@ -17,10 +21,6 @@ use crate::{
         },
         task::BlockIoScope,
         workqueue::Queue, //
-    },
-    sharing::{
-        SharingPolicy,
-        Verdict, //
     },
 };
 use kernel::{

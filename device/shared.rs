@@ -6,23 +6,27 @@
 //! zone files are, the open set, and what is counted, injected or reserved for all zones together.
 
 use crate::{
-    ahead::{
+    backing::zone_file::{
+        ZoneFile,
+        ZoneFiles, //
+    },
+    backing::DeviceDirectory,
+    device::counters::Counters,
+    device::inject::FaultInjection,
+    device::preallocation::{
         AheadZones,
         Eagerness, //
     },
-    backing::DeviceDirectory,
-    counters::Counters,
-    inject::FaultInjection,
+    device::reset_all::ResetAllQueue,
     kernel_ext::fs::{
         FileExt,
         IoAlignment, //
     },
-    message::MessageLimit,
+    log::MessageLimit,
     options::{
         DeviceOptions,
         Geometry, //
     },
-    reset_all::ResetAllQueue,
     zone::{
         dirty_zones,
         open_zones::{
@@ -31,10 +35,6 @@ use crate::{
             Slot, //
         },
         Failure, //
-    },
-    zone_file::{
-        ZoneFile,
-        ZoneFiles, //
     },
 };
 

@@ -11,16 +11,16 @@
 //! behind what is written reads as zeros.
 
 use crate::{
-    common::Common,
+    backing::zone_file::ZoneFile,
+    device::sequential::SequentialZone,
+    device::shared::Common,
+    device::undo_log::UndoLog,
+    fault::power_loss::Loss,
     options::ZoneIndex,
-    power_failure::Loss,
-    sequential::SequentialZone,
-    undo::UndoLog,
     zone::{
         open_zones::Slot,
         WritePointer, //
     },
-    zone_file::ZoneFile,
 };
 use core::{
     iter::from_fn,

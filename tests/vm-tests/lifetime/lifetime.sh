@@ -257,6 +257,9 @@ test_unload_during_the_last_close() {
 	use_tracing
 	sysctl -q kernel.sched_rt_runtime_us=-1
 	defer "sysctl -q kernel.sched_rt_runtime_us=950000"
+	# What other tests have traced would be taken for the event.
+	echo 1 >"$TRACING/tracing_on"
+	echo >"$TRACING/trace"
 	# One is the base: nobody has a reference any more.
 	echo 'name == "zloop" && refcnt == 1' >"$put/filter"
 	defer "trace_setting 0 $put/enable; echo 0 >$put/filter"

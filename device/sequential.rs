@@ -1117,7 +1117,7 @@ impl SequentialZone {
             return Ok(());
         };
         let block = FileSize::from(self.common.block_size());
-        let flushed = self.state.lock().sync.flushed() << SECTOR_SHIFT;
+        let flushed = self.state.lock().sync.discard() << SECTOR_SHIFT;
         let size = file.size()?;
         // A file that others have cut has nothing to lose.
         let Some(unflushed) = size.checked_sub(flushed) else {

@@ -31,6 +31,7 @@
 //! end_flush                |         | max     |           |            |        |
 //! end_flush, unreported    |         |         |           | no         |        |
 //! flush_failed             |         |         | uncertain | no         |        |
+//! discard                  |         |         |           | no         |        |
 //! ```
 //!
 //! "Data" is data that was written and not flushed. "Min" is the smaller one of `flushed` and the
@@ -41,7 +42,8 @@
 //!
 //! - After a successful flush, all is durable that was written when it began, unless a flush has
 //!   failed since it was written.
-//! - A flush fails if data was lost and no flush has failed since.
+//! - A flush fails if data was lost and no flush has failed since. Data that is discarded on
+//!   purpose, as by a power failure, is not lost.
 //! - After a successful finish or reset, the full or empty zone is durable, also if one before it
 //!   has failed.
 //! - A flush looks at a zone in which something is not durable.
@@ -270,6 +272,13 @@ impl SyncState {
         }
         self.flushed = self.flushed.max(flush.written);
         Ok(())
+    }
+
+    /// All that is not durable is about to be discarded: an error of it concerns nobody. Returns
+    /// where that begins, in sectors of the zone.
+    pub(crate) fn discard(&mut self) -> u64 {
+        self.unreported = false;
+        self.flushed
     }
 
     /// The sync of a flush has failed, which reports the error.

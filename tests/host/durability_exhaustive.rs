@@ -150,6 +150,7 @@ fn after(before: State, event: &str, end: u64, at_begin: u64) -> Option<State> {
         "end_flush" => assert_eq!(sync.end_flush(flush()), Ok(())),
         "end_flush, unreported" => assert_eq!(sync.end_flush(flush()), Err(Unreported)),
         "flush_failed" => sync.flush_failed(),
+        "discard" => assert_eq!(sync.discard(), before.flushed),
         _ => panic!("no such event: {event}"),
     }
     Some(State {
@@ -164,7 +165,7 @@ fn after(before: State, event: &str, end: u64, at_begin: u64) -> Option<State> {
 
 #[test]
 fn each_row_in_each_state() {
-    assert_eq!(rows().count(), 16);
+    assert_eq!(rows().count(), 17);
     for (event, cells) in rows() {
         let mut tried = 0;
         for before in states() {

@@ -51,6 +51,10 @@ is_well() {
 
 again() { # options
 	remove_dev
+	remount_and_add "$@"
+}
+
+remount_and_add() { # options
 	umount "$BASE"
 	mount_below
 	add_dev "$GEOMETRY${1:+,$1}"
@@ -458,7 +462,7 @@ test_a_write_hangs() {
 
 # The file system takes nothing any more: the device says so to whoever asks it to
 # write, and can be removed. With the file system repaired it is as it was flushed.
-stops() { # how
+stops() { # how, error of a removal
 	py "$DEV" <<-'PY'
 	d = Dev(args[0])
 	d.zwrite(3, 512, 64, 3)
@@ -481,24 +485,25 @@ stops() { # how
 	except OSError as e:
 	    eq(errno.errorcode[e.errno], "EIO", "flush")
 	PY
-	again
+	ctl_fails "$2" "remove id=0"
+	remount_and_add
 }
 
 test_xfs_shut_down() {
 	setup xfs
-	stops "xfs_io -x -c 'shutdown -f' '$BASE'"
+	stops "xfs_io -x -c 'shutdown -f' '$BASE'" EIO
 }
 
 test_ext4_shut_down() {
 	setup ext4
-	stops "xfs_io -x -c 'shutdown -f' '$BASE'"
+	stops "xfs_io -x -c 'shutdown -f' '$BASE'" EIO
 }
 
 # errors=remount-ro
 test_ext4_turns_read_only() {
 	setup ext4
 	mount -o remount,errors=remount-ro "$BASE"
-	stops "echo 1 >/sys/fs/ext4/dm-0/trigger_fs_error"
+	stops "echo 1 >/sys/fs/ext4/dm-0/trigger_fs_error" EROFS
 }
 
 # A file system on which a device is can't be made read-only by mistake.

@@ -10,6 +10,7 @@ pub(crate) mod discard;
 pub(crate) mod inject;
 pub(crate) mod io;
 pub(crate) mod lanes;
+pub(crate) mod plug_depth;
 pub(crate) mod preallocation;
 pub(crate) mod reset_all;
 pub(crate) mod sequential;

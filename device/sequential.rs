@@ -23,6 +23,7 @@
 use crate::{
     backing::zone_file::ZoneFile,
     device::io::MAX_BYTES_NOW,
+    device::plug_depth::PlugDepth,
     device::preallocation::{
         Answer,
         AHEAD_SECTORS, //
@@ -127,6 +128,8 @@ pub(crate) struct SequentialZone {
     syncing: Mutex<()>,
     /// Whether the zone was declared offline, for reads.
     offline: AtomicFlag,
+    /// Which writes to try at once.
+    depth: PlugDepth,
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -194,6 +197,7 @@ impl SequentialZone {
                 durability: Durability::new(written),
                 syncing <- new_mutex!((), "zloop_zone_sync"),
                 offline: AtomicFlag::new(false),
+                depth: PlugDepth::new(),
                 state <- new_mutex!(state, "zloop_zone"),
                 queue <- new_spinlock_irq!(ZoneQueue::new(), "zloop_zone_queue"),
                 work <- new_work!("zloop_zone"),
@@ -640,10 +644,15 @@ impl SequentialZone {
         submission: &Submission<'_>,
         request: Request<Zloop>,
     ) {
+        let is_by_plain_task = submission.is_by_plain_task();
+        let merges = request.command() == Some(Command::Write) && {
+            self.depth.arrive(is_by_plain_task)
+        };
         // A FUA write waits for the medium.
         if request.bytes() > MAX_BYTES_NOW
             || request.is_fua()
-            || !submission.is_by_plain_task()
+            || !is_by_plain_task
+            || merges
             || !self.common.extends().is_worth_trying()
             || !request.is_charged_to_current()
         {

@@ -2,7 +2,8 @@
 # Sequential writes that need no waiting are made by the task that queues them.
 #
 # Guards against all of them going through the workqueue because one has had to wait,
-# and against trying it again and again where it is always in vain.
+# against trying it again and again where it is always in vain, and against many small
+# writes where the block layer would merge those of a deep queue.
 
 watch() { # file-system
 	use_tracing
@@ -56,4 +57,19 @@ test_never() {
 	add_dev capacity_mb=128,zone_size_mb=32,conv_zones=1
 	write_zone 4k 2000
 	((AT_ONCE == 0 && 0 < IN_VAIN && IN_VAIN <= 40)) || fail "tried too often, or never"
+}
+
+# Writes wait in the zone's write plug while the first one of them is carried out by a worker, and
+# are merged there.
+test_deep_queue_is_merged() {
+	local before after
+	add_dev_on_fast_disk capacity_mb=128,zone_size_mb=32,conv_zones=1
+	read -ra before <"/sys/block/zloop0/stat"
+	fio --name=deep --filename="$DEV" --zonemode=zbd --direct=1 --rw=write --bs=4k \
+		--ioengine=libaio --iodepth=16 --offset=32M --size=32M \
+		--output="$SCRATCH/fio.log" || fail "$(<"$SCRATCH/fio.log")"
+	read -ra after <"/sys/block/zloop0/stat"
+	echo "$((after[4] - before[4])) requests for 8192 writes"
+	assert_eq $((after[6] - before[6])) 65536 "sectors"
+	((after[4] - before[4] <= 4096)) || fail "hardly any is merged"
 }

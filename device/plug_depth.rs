@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether the writes of a zone wait in its zone write plug.
+//!
+//! The block layer lets one write of a zone at a time through to the driver, and keeps those behind
+//! it in the zone's write plug, where it merges them. So a deep queue of small writes becomes few
+//! large ones, if the first one takes a while. A write that the queueing task carries out at once
+//! takes no while: it ends before the task queues the next one. That is best for a task which waits
+//! for each write, and bad for one which queues many.
+//!
+//! The driver can't look into the plug. But what has waited there is queued by a kworker. So the
+//! writes of a zone are carried out by a worker while such writes arrive, and at once when none has
+//! arrived for a few writes. Now and then a few more are given to a worker to look again.
+
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// What is known of the plug of a zone.
+pub(crate) struct PlugDepth {
+    /// The number of writes from tasks since the last one from the plug. It counts from the start
+    /// again after [`Self::TERM`].
+    from_tasks: Atomic<u32>,
+}
+
+impl PlugDepth {
+    /// The number of writes that a worker is given until the plug counts as empty.
+    const PROBES: u32 = 2;
+    /// The number of writes after which that is tried again.
+    const TERM: u32 = 256;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            from_tasks: Atomic::new(0),
+        }
+    }
+
+    /// Notes a write, by a plain task or by the plug's worker. Returns whether more writes are
+    /// expected to wait in the plug.
+    pub(crate) fn arrive(&self, is_by_plain_task: bool) -> bool {
+        if !is_by_plain_task {
+            // RELAXED: An estimate. Two writes of a zone never arrive at a time.
+            self.from_tasks.store(0, Relaxed);
+            return true;
+        }
+        let nr = self.from_tasks.load(Relaxed);
+        let next = if nr < Self::TERM { nr + 1 } else { 0 };
+        self.from_tasks.store(next, Relaxed);
+        nr < Self::PROBES
+    }
+}

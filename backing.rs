@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a device is made of: a directory with one plain file for each zone.
+//! The directory of a device. It has one regular file for each zone.
 //!
 //! ```text
-//!   <base_dir>/<id>/cnv-000000      a conventional zone; always as long as the zone
-//!   <base_dir>/<id>/seq-000001      a sequential zone; as long as what is written in it
+//!   <base_dir>/<id>/cnv-000000      a conventional zone; its length is that of the zone
+//!   <base_dir>/<id>/seq-000001      a sequential zone; its length is that of the written data
 //!   <base_dir>/<id>/geometry        the options of the last `add`, as `add` takes them
-//!   <base_dir>/<id>/geometry.new    the next ones while they are being written
+//!   <base_dir>/<id>/geometry.new    the next options while they are being written
 //!   <base_dir>/<id>/conditions      the zones that are declared read-only or offline
-//!   <base_dir>/<id>/conditions.new  the next ones while they are being written
-//!   <base_dir>/<id>/incomplete      there while the files are being made
+//!   <base_dir>/<id>/conditions.new  the next conditions while they are being written
+//!   <base_dir>/<id>/incomplete      exists while the files are being made
 //! ```
 //!
-//! The zone files are those of the C driver, which takes no notice of the others. A sequential
-//! zone's write pointer is kept nowhere but in the length of its file.
+//! The zone files are those of the C driver. The C driver ignores the other files. The length of a
+//! sequential zone's file is its write pointer, which is stored nowhere else.
 //!
-//! A directory is filled by the first `add`. If that is cut off, by a power failure, say, the file
-//! `incomplete` is still there. No device was visible until it was removed, so the zone files next
-//! to it hold nothing, and are made anew. If the `add` fails it takes back what it has made, and
-//! the directory, too, if it was missing.
+//! The first `add` fills a directory. If it is interrupted, for example by a power failure, the
+//! file `incomplete` remains. The device becomes visible only after this file is removed, so the
+//! zone files beside it have no data, and the next `add` makes them again. An `add` that fails
+//! removes the files that it has made, and the directory if it has made it.
 //!
-//! `options/record.rs` says what a later `add` makes of what is recorded. If that is a change it is
-//! recorded in its turn, at once and as a whole, when all is well but for the disk itself: an `add`
-//! that is refused leaves the record as it was.
+//! `options/record.rs` describes how a later `add` uses the record. If it changes an option, it
+//! replaces the record atomically, once all steps before the creation of the disk have succeeded.
+//! An `add` that is refused does not change the record.
 //!
-//! A directory that is not empty, but has no device in it, is somebody else's: nothing is made
-//! there. One that another device uses, whatever path leads to it, is refused by the registry of
-//! devices before anything in it is looked at.
+//! A directory that is not empty and has no device in it belongs to another user, so the driver
+//! makes no files there. The registry of devices refuses a directory that another device uses,
+//! under any path, before the driver looks at its contents.
 //!
-//! With `lazy_files` the file of a sequential zone is made when something is first written to the
-//! zone; so it may be missing then, unless it is zone 0's, from which can be told that there is a
-//! device. A later `add` of a device without `lazy_files` makes what is missing. Once all files are
-//! there they must be, and that is what is recorded even if `lazy_files` is asked for.
+//! With `lazy_files`, the first write to a sequential zone makes its file. So this file may be
+//! missing. Zone 0 is an exception: its file shows that there is a device. A later `add` of a
+//! device without `lazy_files` makes the missing files. Once all files have been made, they must
+//! exist from then on. The record then has no `lazy_files`, even if an `add` asks for it.
 //!
-//! A directory with zone files and without a record was made by the C driver. All its files must be
-//! there and fit. So must they if the record is empty: a power failure has cut off its writing, and
-//! it is written when all files are there.
+//! A directory with zone files and without a record was made by the C driver. All its files must
+//! exist and have a valid length. The same is true if the record is empty: a power failure has
+//! interrupted its writing, and it is written after all files exist.
 
 pub(crate) mod directory;
 pub(crate) mod file_name;
@@ -44,13 +44,16 @@ pub(crate) mod scan;
 pub(crate) mod zone_file;
 
 use crate::{
-    backing::directory::OpenedDirectory,
-    backing::file_name::{
-        sequential_zone_number,
-        Kind,
-        ZoneFileName, //
+    backing::{
+        directory::OpenedDirectory,
+        file_name::{
+            sequential_zone_number,
+            Kind,
+            ZoneFileName, //
+        },
+        scan::ZoneFileSizes, //
     },
-    backing::scan::ZoneFileSizes,
+    cmd_err,
     kernel_ext::{
         fmt::Shown,
         fs::{
@@ -64,8 +67,7 @@ use crate::{
         DeviceOptions,
         Geometry, //
     },
-    refuse,
-    zone::WritePointer,
+    zone::WritePointer, //
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -78,32 +80,32 @@ use kernel::{
     sync::Arc,
 };
 
-/// The record of what the device is.
+/// The record of the device.
 const RECORD: &CStr = c"geometry";
-/// The next one while it is being written.
+/// The next record while it is being written.
 const NEXT_RECORD: &CStr = c"geometry.new";
-/// The mark of a directory that is being filled. It holds what the device is to be, too.
+/// The mark of a directory that is being filled. It has the text of the record, too.
 const INCOMPLETE: &CStr = c"incomplete";
-/// More than a record is ever long, in bytes.
+/// A limit in bytes. Every valid record is shorter.
 const RECORD_MAX: usize = 1024;
-/// What an empty file system has in its root directory.
+/// A directory that mkfs makes in the root of an empty file system.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// The permissions of all files: the C driver's.
 pub(crate) const MODE: u16 = 0o600;
 
-/// What was found in a directory.
+/// The contents of a directory.
 enum History {
-    /// Nothing.
+    /// No device.
     New,
-    /// What was left of an `add` that was cut off.
+    /// The files of an interrupted `add`.
     Incomplete,
-    /// A device. The C driver does not record anything.
+    /// A device and its record. The C driver makes no record.
     Made(Option<KBox<DeviceOptions>>),
 }
 
 impl History {
-    /// Looks what is there.
+    /// Looks for a device.
     fn of(opened: &OpenedDirectory) -> Result<Self> {
         if opened.exists(INCOMPLETE)? {
             return Ok(Self::Incomplete);
@@ -111,7 +113,7 @@ impl History {
         if let Some(recorded) = read_record(opened, RECORD)? {
             return Ok(Self::Made(Some(recorded)));
         }
-        // The C driver's rule: zone 0, of either kind, tells.
+        // The C driver's rule: if zone 0 has a file, of either kind, there is a device.
         for kind in [Kind::Conventional, Kind::Sequential] {
             if opened.exists(&ZoneFileName::new(kind, 0))? {
                 return Ok(Self::Made(None));
@@ -121,7 +123,7 @@ impl History {
     }
 }
 
-/// Reads a record, or [`None`] if there is no such file or it is empty.
+/// Reads a record. Returns [`None`] if the file is missing or empty.
 fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<KBox<DeviceOptions>>> {
     let file = match opened.dir().open_file(name, flags::O_RDONLY) {
         Err(err) if err == ENOENT => return Ok(None),
@@ -137,7 +139,7 @@ fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<KBox<Devi
     }
     let (id, (path, name)) = (opened.id(), opened.shown(name));
     if len == RECORD_MAX {
-        refuse!(
+        cmd_err!(
             id,
             "{path}/{name} is damaged: must be shorter than {RECORD_MAX} bytes"
         );
@@ -146,13 +148,14 @@ fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<KBox<Devi
     match DeviceOptions::parse(text) {
         Ok(record) => Ok(Some(KBox::new(record, GFP_KERNEL)?)),
         Err(err) => {
-            refuse!(id, "{path}/{name} is damaged: {}", Shown(err));
+            cmd_err!(id, "{path}/{name} is damaged: {}", Shown(err));
             Err(EINVAL)
         }
     }
 }
 
-/// What the device is to be, or a message that says why it can't be.
+/// The options of the device that an `add` asks for. Logs the reason if there can be no such
+/// device.
 pub(crate) fn resolve(
     options: &AddOptions<'_>,
     recorded: Option<&DeviceOptions>,
@@ -163,7 +166,7 @@ pub(crate) fn resolve(
         Some(recorded) => options.device_again(recorded),
     };
     device.map_err(|err| {
-        refuse!(id, "{}", Shown(err));
+        cmd_err!(id, "{}", Shown(err));
         EINVAL
     })
 }
@@ -171,37 +174,39 @@ pub(crate) fn resolve(
 /// The directory of a device that is being added.
 ///
 /// The order of use is [`Self::new`], [`Self::first_file`], [`Self::zone`] for every zone, and
-/// [`Self::complete`]. Dropping it before that takes back what was made.
+/// [`Self::complete`]. Dropping it before that removes the files that were made.
 pub(crate) struct DeviceDirectory {
     opened: OpenedDirectory,
-    /// In a box, as the files are made and opened on top of whatever else is on the stack.
+    /// In a box to save stack, because the file system is entered from here.
     options: KBox<DeviceOptions>,
-    /// Whether what is recorded is something else, or nothing.
     record: Freshness,
     progress: Progress,
     sizes: ZoneFileSizes,
 }
 
-/// Whether a record says what the device is.
+/// The state of the record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
+    /// It has the options of the device.
     Fresh,
+    /// It is missing or has other options.
     Outdated,
 }
 
-/// What is to be done with the zone files.
+/// The work on the zone files.
 enum Progress {
-    /// They are made: those of so many zones are there already.
+    /// The files are being made. The first `zones` zones have theirs, unless `lazy_files` leaves
+    /// them out.
     Making { zones: u32 },
-    /// They must be there.
+    /// All files must exist and have a valid length.
     Restoring,
-    /// Only those that are there must fit.
+    /// The files in `there` must have a valid length. The others are missing.
     RestoringLazy { there: ZoneSet },
-    /// All is done.
+    /// The work is done.
     Complete,
 }
 
-/// A set of zones, by their number.
+/// A set of zones, by their numbers.
 struct ZoneSet(KVVec<u64>);
 
 impl ZoneSet {
@@ -223,12 +228,12 @@ impl ZoneSet {
 }
 
 impl DeviceDirectory {
-    /// Finds out what is in the directory, and whether the device that is asked for can be that.
+    /// Looks at the directory, and checks that it can have the device that `options` asks for.
     ///
     /// # Errors
     ///
-    /// EINVAL if the geometry can't be, or is not the recorded one, and if what is there is not a
-    /// device; what the file system says otherwise.
+    /// EINVAL if the geometry is invalid or is not the recorded one, or if the directory has other
+    /// files. The file system's error otherwise.
     pub(crate) fn new(opened: OpenedDirectory, options: &AddOptions<'_>) -> Result<Self> {
         let history = History::of(&opened)?;
         let recorded = match &history {
@@ -278,7 +283,7 @@ impl DeviceDirectory {
         Ok(this)
     }
 
-    /// What the device is.
+    /// The options of the device.
     pub(crate) fn options(&self) -> &DeviceOptions {
         &self.options
     }
@@ -287,7 +292,8 @@ impl DeviceDirectory {
         &self.options.geometry
     }
 
-    /// The first zone's file, which tells what all of them can do. Makes it if the device is new.
+    /// The first zone's file. Makes it if the device is new. All zone files have the properties of
+    /// this one.
     pub(crate) fn first_file(&mut self) -> Result<OpenFile> {
         match self.progress {
             Progress::Making { .. } => self.make_zone_file(0),
@@ -295,12 +301,12 @@ impl DeviceDirectory {
         }
     }
 
-    /// Refuses a file system that has no files without a name.
+    /// Refuses a file system without unnamed files (`O_TMPFILE`).
     pub(crate) fn check_unnamed(&self) -> Result {
         let dir = self.opened.dir();
         let made = dir.create_unnamed(zone_file_flags(&self.options), MODE);
         made.map(drop).inspect_err(|err| {
-            refuse!(
+            cmd_err!(
                 self.opened.id(),
                 "volatile_cache: the file system must have files without a name (O_TMPFILE): \
                  {err:?}"
@@ -308,10 +314,9 @@ impl DeviceDirectory {
         })
     }
 
-    /// Makes the file of a zone, which must be the next one, or checks it, and returns how many
-    /// sectors it has.
+    /// Makes or checks the file of a zone. Returns its length in sectors.
     ///
-    /// `block_size` is the device's, in bytes.
+    /// The zones must come in ascending order. `block_size` is the device's, in bytes.
     pub(crate) fn zone(&mut self, zone: u32, block_size: u32) -> Result<u64> {
         match &self.progress {
             Progress::Making { zones } => {
@@ -330,17 +335,17 @@ impl DeviceDirectory {
             }
             _ => return self.check_zone_file(zone, block_size),
         }
-        // A conventional zone is not asked.
+        // A new file of a sequential zone is empty. The length of a conventional one is not used.
         Ok(0)
     }
 
-    /// Whether the file of a zone is there from the first `add` on.
+    /// Whether the first `add` makes the file of a zone.
     fn is_made_at_add(&self, zone: u32) -> bool {
         !self.options.tunables.lazy_files || self.is_always_there(zone)
     }
 
-    /// Whether the file of a zone is there even if files are made at their first use. A
-    /// conventional zone's file has its length from the beginning.
+    /// Whether the file of a zone exists even with `lazy_files`. A conventional zone's file always
+    /// has its full length.
     fn is_always_there(&self, zone: u32) -> bool {
         zone == 0 || self.options.geometry.is_conventional(zone)
     }
@@ -369,7 +374,7 @@ impl DeviceDirectory {
                 .and_then(|()| file.sync())
                 .map_err(|err| {
                     self.opened
-                        .refuse_file(&name, "can't make it as long as a zone", err)
+                        .refuse_file(&name, "can't extend it to the zone size", err)
                 })?;
         }
         Ok(file)
@@ -402,12 +407,12 @@ impl DeviceDirectory {
         let name = self.zone_file_name(zone);
         let (id, (path, name)) = (self.opened.id(), self.opened.shown(&name));
         if conventional {
-            refuse!(
+            cmd_err!(
                 id,
                 "zone {zone}: {path}/{name} has {bytes} bytes: must be {capacity}"
             );
         } else {
-            refuse!(
+            cmd_err!(
                 id,
                 "zone {zone}: {path}/{name} has {bytes} bytes: must be at most {capacity} and a \
                  multiple of {block_size}"
@@ -416,12 +421,12 @@ impl DeviceDirectory {
         Err(EINVAL)
     }
 
-    /// Records what the device is, and makes all durable.
+    /// Records the options of the device, and makes the directory durable.
     ///
     /// # Errors
     ///
-    /// What the file system says. What was recorded before still is, unless it is the directory
-    /// that can't be made durable.
+    /// The file system's error. The previous record is still there, unless the sync of the
+    /// directory has failed.
     pub(crate) fn complete(mut self) -> Result {
         self.bring_to_record()
             .map_err(|err| self.opened.refuse_file(RECORD, "can't write it", err))?;
@@ -430,7 +435,7 @@ impl DeviceDirectory {
         Ok(())
     }
 
-    /// Writes the record if it is not there.
+    /// Writes the record if it is missing or outdated.
     fn bring_to_record(&self) -> Result {
         let dir = self.opened.dir();
         if let Progress::Making { .. } = self.progress {
@@ -438,7 +443,8 @@ impl DeviceDirectory {
             dir.unlink(INCOMPLETE)?;
         } else if self.record == Freshness::Outdated {
             if let Progress::RestoringLazy { .. } = self.progress {
-                // Where it is recorded that all files are there, they must be.
+                // A record without `lazy_files` means that all files exist. So their names must be
+                // durable first.
                 dir.sync()?;
             }
             self.replace_record()?;
@@ -448,12 +454,12 @@ impl DeviceDirectory {
         dir.sync()
     }
 
-    /// The directory, to open zone files in.
+    /// The directory, for opening zone files.
     pub(crate) fn share(&self) -> Arc<Directory> {
         self.opened.share()
     }
 
-    /// Begins to fill an empty directory.
+    /// Marks an empty directory as being filled.
     fn begin(&mut self) -> Result {
         self.progress = Progress::Making { zones: 0 };
         self.write_record(INCOMPLETE)
@@ -461,33 +467,34 @@ impl DeviceDirectory {
             .map_err(|err| self.opened.refuse_file(INCOMPLETE, "can't make it", err))
     }
 
-    /// Removes what an `add` that was cut off has left.
+    /// Removes the files of an interrupted `add`.
     fn clear(&self) -> Result {
         let left = match read_record(&self.opened, INCOMPLETE) {
-            // A mark that was not written to the end means that nothing was made after it.
+            // The mark was not written completely, so no zone file was made after it.
             Err(err) if err == EINVAL => None,
             result => result?,
         };
         if let Some(left) = left {
             self.unlink_zones(&left, left.geometry.nr_zones())?;
             self.unlink_records()?;
-            // Without the mark the rest would look like a device.
+            // The removal must be durable before the mark goes: without it, the remaining files
+            // would look like a device.
             self.opened.dir().sync().map_err(|err| {
                 self.opened
-                    .refuse_file(INCOMPLETE, "can't remove what it is for", err)
+                    .refuse_file(INCOMPLETE, "can't remove the files beside it", err)
             })?;
         }
         self.opened.unlink_if_there(INCOMPLETE)
     }
 
-    /// Refuses a directory of the C driver's that has more zones than were asked for.
+    /// Refuses a directory of the C driver that has more zones than the `add` asks for.
     fn refuse_surplus(&self) -> Result {
         let (id, next) = (self.opened.id(), self.options.geometry.nr_zones());
         for kind in [Kind::Conventional, Kind::Sequential] {
             let name = ZoneFileName::new(kind, next);
             if self.opened.exists(&name)? {
                 let (path, name) = self.opened.shown(&name);
-                refuse!(
+                cmd_err!(
                     id,
                     "capacity_mb: {path} holds a larger device: {name} is there, and the last zone \
                      would be {}",
@@ -499,13 +506,13 @@ impl DeviceDirectory {
         Ok(())
     }
 
-    /// Refuses a directory that has something in it.
+    /// Refuses a directory with other files.
     fn refuse_foreign(&self) -> Result {
         let mut found = Ok(None);
         self.opened
             .dir()
             .for_each_name(|name| {
-                // A record that is there was empty, or did not get its name.
+                // A record that is found here is empty or unfinished.
                 let (record, next) = (RECORD.to_bytes(), NEXT_RECORD.to_bytes());
                 let ignored: [&[u8]; 5] = [b".", b"..", LOST_AND_FOUND, record, next];
                 if !ignored.contains(&name) && matches!(found, Ok(None)) {
@@ -515,9 +522,9 @@ impl DeviceDirectory {
             .map_err(|err| self.opened.refuse_file(c".", "can't read it", err))?;
         if let Some(name) = found? {
             let (id, path) = (self.opened.id(), self.opened.path());
-            refuse!(
+            cmd_err!(
                 id,
-                "{path} holds other files, \"{}\" for one, and no device: must be empty",
+                "{path} has no device, but other files, for example \"{}\": must be empty",
                 BStr::from_bytes(&name)
             );
             return Err(EINVAL);
@@ -525,7 +532,7 @@ impl DeviceDirectory {
         Ok(())
     }
 
-    /// Which sequential zones have a file.
+    /// The sequential zones that have a file.
     fn zones_there(&self) -> Result<ZoneSet> {
         let mut there = ZoneSet::new(self.options.geometry.nr_zones())?;
         self.opened
@@ -539,7 +546,7 @@ impl DeviceDirectory {
         Ok(there)
     }
 
-    /// Writes down what the device is.
+    /// Writes the record to a file.
     fn write_record(&self, name: &CStr) -> Result {
         let text = CString::try_from_fmt(fmt!("{}\n", Shown(*self.options)))?;
         self.opened.dir().unlink_if_there(name)?;
@@ -548,14 +555,14 @@ impl DeviceDirectory {
         file.sync()
     }
 
-    /// Puts the record in the place of an older one, of which it has all or nothing: also after a
-    /// power failure, which may bring back the older one until the directory is synced.
+    /// Replaces the record atomically. Until the directory is synced, a power failure may bring
+    /// back the old record.
     fn replace_record(&self) -> Result {
         let dir = self.opened.dir();
         self.write_record(NEXT_RECORD)
             .and_then(|()| dir.rename(NEXT_RECORD, RECORD))
             .inspect_err(|_| {
-                // What can't be removed is by the next one that is written.
+                // If this fails, the next record that is written replaces the file.
                 let _ = dir.unlink_if_there(NEXT_RECORD);
             })
     }
@@ -565,7 +572,7 @@ impl DeviceDirectory {
         self.opened.unlink_if_there(NEXT_RECORD)
     }
 
-    /// Removes the files that an `add` has made for the first zones.
+    /// Removes the files that an `add` has made for the first `zones` zones.
     fn unlink_zones(&self, record: &DeviceOptions, zones: u32) -> Result {
         for zone in 0..zones {
             if record.tunables.lazy_files && zone > 0 && !record.geometry.is_conventional(zone) {
@@ -585,8 +592,8 @@ impl DeviceDirectory {
 impl Drop for DeviceDirectory {
     fn drop(&mut self) {
         if let Progress::Making { zones } = self.progress {
-            // Each failure has its message. What can't be removed now is by the next `add`, which
-            // finds the mark.
+            // Each failure logs a message. If a file can't be removed now, the next `add` finds the
+            // mark and removes the file.
             let cleared = self
                 .unlink_zones(&self.options, zones)
                 .and_then(|()| self.unlink_records());
@@ -603,7 +610,7 @@ fn copy_of(name: &[u8]) -> Result<KVec<u8>> {
     Ok(copy)
 }
 
-/// How zone files are opened: the `O_` flags.
+/// The `O_` flags for opening zone files.
 pub(crate) fn zone_file_flags(options: &DeviceOptions) -> u32 {
     let flags = flags::O_RDWR | flags::O_NOATIME;
     if options.tunables.buffered_io {

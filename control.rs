@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/zloop-control`: adding and removing devices, gently or not, and what is done to them
-//! meanwhile.
+//! `/dev/zloop-control`: commands that add, change and remove devices.
 //!
-//! The registry knows which device numbers are in use. A number is taken before a device is made
-//! and given up after it has been removed; in between the registry is not locked, since both can
-//! take long, and a device can be opened as soon as it is there.
+//! The registry has the device numbers in use. An `add` takes a number before it makes the device.
+//! A removal gives the number up after the device is gone. The registry is not locked in between,
+//! because both can take long, and because a device can be opened as soon as it exists.
 //!
-//! Reading is for everybody who may open the control device. After the syntax there is a line for
-//! each device: its name, its state, and, unless it is being added, the command that makes it
-//! again. A path is as it was given, so it may have spaces in it, and comes last:
+//! A task that can open the control device can read it. The text has the syntax of the commands,
+//! then a line for each device: its name, its state, and the command that makes the device again.
+//! While a device is being added, its line has no command. A path comes last, because it is shown
+//! as it was given and may contain spaces:
 //!
 //! ```text
 //! zloop0 live add id=0,capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=64,conv_zones=8,...
@@ -17,25 +17,28 @@
 //! zloop2 removing add id=2,...
 //! ```
 //!
-//! A command changes the whole system, and
-//! names files: it takes `CAP_SYS_ADMIN` in the initial user namespace, and its path is resolved
-//! with the credentials and in the mount namespace of the task that writes it.
+//! A command changes the whole system, so it needs `CAP_SYS_ADMIN` in the initial user namespace.
+//! Its path is resolved with the credentials and in the mount namespace of the task that writes the
+//! command.
 
 use crate::{
-    backing::directory::OpenedDirectory,
-    backing::resolve,
-    device::debugfs::{
-        DeviceStatus,
-        StatusRoot, //
+    backing::{
+        directory::OpenedDirectory,
+        resolve, //
     },
-    device::inject::MAX_ROWS,
+    cmd_err,
     device::{
-        Device,
-        Ending,
-        Zloop, //
+        debugfs::{
+            DeviceStatus,
+            StatusRoot, //
+        },
+        inject::MAX_ROWS,
+        queue_rq::ZloopQueue,
+        teardown::Teardown,
+        Device, //
     },
-    fault::power_loss::Loss,
     fault::{
+        power_loss::PowerLoss,
         BadBlocks,
         Injection, //
     },
@@ -49,7 +52,7 @@ use crate::{
             Writer, //
         },
     },
-    log::MessageLimit,
+    log::RateLimit,
     options::{
         self,
         AddCommand,
@@ -60,8 +63,7 @@ use crate::{
         Unit,
         SYNTAX, //
     },
-    refuse,
-    zone::condition_override::ConditionOverride,
+    zone::condition_override::ConditionOverride, //
 };
 use core::mem::replace;
 use kernel::{
@@ -101,8 +103,8 @@ impl Control {
 struct Registry {
     #[pin]
     devices: Mutex<KVec<Entry>>,
-    /// For what is said of those who may not write commands.
-    refused: MessageLimit,
+    /// Limits the messages about writers without the privilege.
+    refused: RateLimit,
     status: StatusRoot,
 }
 
@@ -110,9 +112,9 @@ struct Registry {
 struct Entry {
     id: u32,
     state: State,
-    /// What no other device may use.
+    /// The directory of the device. No other device may use it.
     directory: Option<Arc<Directory>>,
-    /// The command that makes the device again, if it is there.
+    /// The command that makes the device again; empty while the device is being added.
     command: KVVec<u8>,
 }
 
@@ -135,22 +137,22 @@ impl Entry {
     }
 }
 
-/// A device that is there. Dropped in this order.
+/// A device in use. The fields are dropped in this order.
 struct Live {
-    disk: Disk<Zloop>,
+    disk: Disk<ZloopQueue>,
     status: DeviceStatus,
     device: Arc<Device>,
 }
 
-/// What a device number is used for.
+/// The state of a device number.
 enum State {
-    /// A device is being made.
+    /// The device is being made.
     Adding,
-    /// A device is there.
+    /// The device is in use.
     Live(Live),
-    /// A command changes a device.
+    /// A command changes the device.
     Changing,
-    /// A device is being removed.
+    /// The device is being removed.
     Removing,
 }
 
@@ -158,7 +160,7 @@ impl Registry {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             devices <- new_mutex!(KVec::new(), "zloop_devices"),
-            refused: MessageLimit::new(),
+            refused: RateLimit::new(),
             status: StatusRoot::new()?,
         })
     }
@@ -167,7 +169,7 @@ impl Registry {
     fn command(&self, text: &[u8]) -> Result {
         let command = Command::parse(text).map_err(|err| {
             let errno = match err {
-                // That is the C driver's errno.
+                // The C driver's errno.
                 options::Error::NegativeId => ENODEV,
                 _ => EINVAL,
             };
@@ -187,17 +189,17 @@ impl Registry {
         let id = self.take_id(options.id)?;
         let given_up = ScopeGuard::new(|| self.give_up_id(id));
         let opened = OpenedDirectory::open(options.base_dir, id, || {
-            // Not for a device that can't be.
+            // An impossible device must not get a directory.
             resolve(options, None, id).map(|_| ())
         })?;
         self.claim(&opened)?;
         let (disk, device, (command, status)) = Device::add(options, opened, |device| {
-            let command = command_again(device.common().options(), id, options.base_dir)?;
+            let command = command_again(device.shared().options(), id, options.base_dir)?;
             Ok((command, self.status.show(device.clone())?))
         })?;
 
-        let common = device.common();
-        let (options, geometry) = (common.options(), common.geometry());
+        let shared = device.shared();
+        let (options, geometry) = (shared.options(), shared.geometry());
         let tunables = &options.tunables;
         let io = match tunables.buffered_io {
             false => "direct",
@@ -215,7 +217,7 @@ impl Registry {
                 geometry.zone_sectors() << SECTOR_SHIFT,
                 Unit::Byte
             )),
-            common.block_size()
+            shared.block_size()
         );
         let live = Live {
             disk,
@@ -227,19 +229,19 @@ impl Registry {
         Ok(())
     }
 
-    /// Declares zones to have failed or to be good, and has the block layer know.
+    /// Declares zones to have failed or to be good, and tells the block layer.
     fn declare(&self, id: u32, declaration: &ConditionOverride) -> Result {
         let mut live = self
             .take_device(id, State::Changing)
             .map_err(|(why, errno)| {
-                refuse!(id, "{}: {why}", Shown(declaration));
+                cmd_err!(id, "{}: {why}", Shown(declaration));
                 errno
             })?;
         let result = live.device.declare(declaration).and_then(|()| {
-            // Those under way are waited for, and some faults would have that take for ever.
-            let _suspended = live.device.common().faults().suspend();
+            // Revalidation waits for the requests under way. Some faults would make that endless.
+            let _suspended = live.device.shared().faults().suspend();
             live.disk.revalidate_zones().inspect_err(|err| {
-                refuse!(id, "the block layer can't look at the zones again: {err:?}");
+                cmd_err!(id, "the block layer can't revalidate the zones: {err:?}");
             })
         });
         self.set_state(id, State::Live(live));
@@ -260,10 +262,10 @@ impl Registry {
             }
         };
         let device = device.map_err(|(why, errno)| {
-            refuse!(id, "inject: {why}");
+            cmd_err!(id, "inject: {why}");
             errno
         })?;
-        let end = device.common().geometry().capacity_sectors();
+        let end = device.shared().geometry().capacity_sectors();
         let badblocks = [
             injection.badblocks,
             injection.badblocks_read,
@@ -272,7 +274,7 @@ impl Registry {
         for change in badblocks.into_iter().flatten() {
             if let BadBlocks::Set(sectors) = change {
                 if sectors.last() >= end {
-                    refuse!(
+                    cmd_err!(
                         id,
                         "inject: the sectors {} must be below {end}, the end of the device",
                         Shown(sectors)
@@ -281,22 +283,22 @@ impl Registry {
                 }
             }
         }
-        device.common().faults().inject(injection).map_err(|_| {
-            refuse!(
+        device.shared().faults().inject(injection).map_err(|_| {
+            cmd_err!(
                 id,
-                "inject: too many rows of bad sectors: must be at most {MAX_ROWS} for reads, and \
-                 for writes"
+                "inject: too many ranges of bad sectors: must be at most {MAX_ROWS} for reads, \
+                 and for writes"
             );
             ENOSPC
         })
     }
 
-    /// Removes a device, unless somebody holds it.
+    /// Removes a device, unless it is in use.
     ///
     /// # Errors
     ///
-    /// ENODEV, EBUSY and the like if the device stays; the file system's error if the device is
-    /// gone, and written data could not be made durable.
+    /// ENODEV, EINVAL or EBUSY if the device stays. The file system's error if the device is gone
+    /// but written data could not be made durable.
     fn remove(&self, id: u32) -> Result {
         let live = self.take_device(id, State::Removing);
         let Live {
@@ -304,14 +306,14 @@ impl Registry {
             status,
             device,
         } = live.map_err(|(why, errno)| {
-            refuse!(id, "can't be removed: {why}");
+            cmd_err!(id, "can't be removed: {why}");
             errno
         })?;
-        let suspended = device.common().faults().suspend();
+        let suspended = device.shared().faults().suspend();
         let removed = disk.remove();
         drop(suspended);
         if let Err((disk, err)) = removed {
-            refuse!(
+            cmd_err!(
                 id,
                 "can't be removed: it is mounted, or held by another user: {err:?}"
             );
@@ -324,38 +326,38 @@ impl Registry {
             return Err(err);
         }
         drop(status);
-        // The disk is gone all the same.
-        let closed = device.close(Ending::Removed);
+        // The disk is gone, even if this fails.
+        let closed = device.close(Teardown::Removed);
         drop(device);
         pr_info!("zloop{id}: removed\n");
         self.give_up_id(id);
         closed
     }
 
-    /// Removes a device whoever has it open or mounted, with the loss of what was not flushed.
-    fn power_fail(&self, id: u32, loss: Loss) -> Result {
+    /// Removes a device with the loss of unflushed data, even if it is open or mounted.
+    fn power_fail(&self, id: u32, loss: PowerLoss) -> Result {
         let live = self.take_device(id, State::Removing);
         let Live {
             disk,
             status,
             device,
         } = live.map_err(|(why, errno)| {
-            refuse!(id, "can't be powered off: {why}");
+            cmd_err!(id, "can't be powered off: {why}");
             errno
         })?;
-        let suspended = device.common().faults().suspend();
-        disk.fail();
+        let suspended = device.shared().faults().suspend();
+        disk.mark_dead();
         drop(suspended);
         drop(status);
-        let lost = device.close(Ending::PowerFailed(loss));
+        let lost = device.close(Teardown::PowerFailed(loss));
         drop(device);
         pr_info!("zloop{id}: power failed\n");
         self.give_up_id(id);
         lost
     }
 
-    /// Takes a device out of the registry, where its number is in `state` from then on. If it
-    /// isn't there, returns why not.
+    /// Takes a device out of the registry, and sets the state of its number to `next`. If there is
+    /// no device to take, returns the reason.
     fn take_device(&self, id: u32, next: State) -> Result<Live, (&'static str, Error)> {
         let mut devices = self.devices.lock();
         let Some(Entry { state, .. }) = devices.iter_mut().find(|entry| entry.id == id) else {
@@ -376,13 +378,13 @@ impl Registry {
         }
     }
 
-    /// Takes a number for a new device: the one that is wanted, or the first one that is free.
+    /// Takes a number for a new device: the `wanted` one, or the first free one.
     fn take_id(&self, wanted: Option<u32>) -> Result<u32> {
         let mut devices = self.devices.lock();
         let taken = |id| devices.iter().any(|entry| entry.id == id);
         let id = match wanted {
             Some(id) if taken(id) => {
-                refuse!(id, "id={id}: there is such a device");
+                cmd_err!(id, "id={id}: the device exists");
                 return Err(EEXIST);
             }
             Some(id) => id,
@@ -408,7 +410,7 @@ impl Registry {
         });
         if let Some(Entry { id: user, .. }) = user {
             let path = opened.path();
-            refuse!(id, "base_dir: {path} is the directory of zloop{user}, too");
+            cmd_err!(id, "base_dir: zloop{user} uses the directory {path}");
             return Err(EBUSY);
         }
         if let Some(entry) = devices.iter_mut().find(|entry| entry.id == id) {
@@ -419,14 +421,14 @@ impl Registry {
 
     fn give_up_id(&self, id: u32) {
         let mut devices = self.devices.lock();
-        let place = devices.iter().position(|entry| entry.id == id);
-        let entry = place.and_then(|place| devices.remove(place).ok());
-        // The directory is closed when the registry is not locked any more.
+        let index = devices.iter().position(|entry| entry.id == id);
+        let entry = index.and_then(|index| devices.remove(index).ok());
+        // Dropping the entry closes its directory, so the registry is unlocked first.
         drop(devices);
         drop(entry);
     }
 
-    /// Makes a device that was added known to all.
+    /// Publishes a device that was added.
     fn go_live(&self, id: u32, live: Live, command: KVVec<u8>) {
         let mut devices = self.devices.lock();
         if let Some(entry) = devices.iter_mut().find(|entry| entry.id == id) {
@@ -466,11 +468,11 @@ impl SharedMiscDevice for Registry {
 
     fn write(&self, writer: Writer<'_>, source: &mut IovIterSource<'_>) -> Result<usize> {
         if !writer.may_administer() {
-            // Said by those who may do nothing else.
+            // Unprivileged users can cause this message, so it is limited.
             if self.refused.allow() {
                 pr_err!(
-                    "a command is refused: needs CAP_SYS_ADMIN in the initial user namespace, of \
-                     the task and of whoever has opened the file\n"
+                    "a command is refused: the task that writes it and the task that opened the \
+                     file need CAP_SYS_ADMIN in the initial user namespace\n"
                 );
             }
             return Err(EPERM);

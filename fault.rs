@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Faults that a command asks for: the rules.
+//! The rules of injected faults.
 //!
-//! [`Injection`] is what one command says, [`Faults`] what comes of all of them: which sectors are
-//! bad, how many requests are to fail, and how slow the device is to be. Names, units and meanings
-//! are those of `null_blk` where it has them.
+//! [`Injection`] has the contents of one command. [`Faults`] has the sum of all commands: the bad
+//! sectors, the number of requests that fail, and the delays. Names, units and meanings are those
+//! of `null_blk` where it has the same fault.
 //!
-//! Nothing here knows the kernel, allocates or waits; the caller has the lock.
+//! This code does not depend on the kernel, does not allocate and does not wait. The caller holds
+//! the lock.
 
 pub(crate) mod power_loss;
 
@@ -14,7 +15,7 @@ use core::fmt;
 use core::num::NonZeroU32;
 use core::ops::DerefMut;
 
-/// Sectors in a row, by their numbers on the device.
+/// A range of sectors, by their numbers on the device.
 ///
 /// # Invariants
 ///
@@ -32,7 +33,7 @@ impl Sectors {
         (first <= last).then_some(Self { first, last })
     }
 
-    /// The last one.
+    /// The last sector.
     pub(crate) fn last(self) -> u64 {
         self.last
     }
@@ -41,12 +42,12 @@ impl Sectors {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Whether no sector is between them.
+    /// Whether the ranges overlap or are adjacent.
     fn touches(self, other: Self) -> bool {
         self.first <= other.last.saturating_add(1) && other.first <= self.last.saturating_add(1)
     }
 
-    /// Whether something is left on both sides of `other` when that is taken away.
+    /// Whether removing `other` leaves sectors on both sides of it.
     fn is_split_by(self, other: Self) -> bool {
         self.first < other.first && other.last < self.last
     }
@@ -59,42 +60,42 @@ impl fmt::Display for Sectors {
     }
 }
 
-/// There is no room for one more row of bad sectors. Nothing has changed.
+/// There is no room for another range of bad sectors. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
-/// A set of bad sectors, in rows that neither touch nor overlap, in any order.
+/// A set of bad sectors. Its ranges are in any order; they do not overlap and are not adjacent.
 pub(crate) struct BadSectors<S> {
-    rows: S,
+    ranges: S,
     len: usize,
 }
 
 impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
-    /// An empty set, with room for as many rows as `rows` has elements.
-    pub(crate) fn new(rows: S) -> Self {
-        Self { rows, len: 0 }
+    /// An empty set that can hold `ranges.len()` ranges.
+    pub(crate) fn new(ranges: S) -> Self {
+        Self { ranges, len: 0 }
     }
 
-    fn rows(&self) -> &[Sectors] {
-        self.rows.get(..self.len).unwrap_or_default()
+    fn ranges(&self) -> &[Sectors] {
+        self.ranges.get(..self.len).unwrap_or_default()
     }
 
-    fn push(&mut self, row: Sectors) -> Result<(), TooMany> {
-        *self.rows.get_mut(self.len).ok_or(TooMany)? = row;
+    fn push(&mut self, range: Sectors) -> Result<(), TooMany> {
+        *self.ranges.get_mut(self.len).ok_or(TooMany)? = range;
         self.len = self.len.saturating_add(1);
         Ok(())
     }
 
-    /// Removes the rows for which `remove` is true.
+    /// Removes the ranges for which `remove` is true.
     fn remove(&mut self, remove: impl Fn(Sectors) -> bool) {
         let mut kept = 0;
         for at in 0..self.len {
-            let Some(&row) = self.rows.get(at) else {
+            let Some(&range) = self.ranges.get(at) else {
                 break;
             };
-            if !remove(row) {
-                if let Some(slot) = self.rows.get_mut(kept) {
-                    *slot = row;
+            if !remove(range) {
+                if let Some(slot) = self.ranges.get_mut(kept) {
+                    *slot = range;
                 }
                 kept = kept.saturating_add(1);
             }
@@ -102,21 +103,21 @@ impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
         self.len = kept;
     }
 
-    /// Whether there is room for changes that are made one after the other.
+    /// Whether there is room for these changes, one after the other.
     ///
-    /// What a later one needs may depend on an earlier one, so that it is taken to need a row.
+    /// The need of the second change may depend on the first one, so it is counted as one range.
     fn has_room_for(&self, changes: [Option<BadBlocks>; 2]) -> bool {
         let mut changes = changes.into_iter().flatten();
-        let first = changes.next().is_some_and(|change| self.adds_row(change));
+        let first = changes.next().is_some_and(|first| self.adds_range(first));
         let needed = changes.count().saturating_add(first.into());
-        self.rows.len().saturating_sub(self.len) >= needed
+        self.ranges.len().saturating_sub(self.len) >= needed
     }
 
-    /// Whether there is one more row after a change.
-    fn adds_row(&self, change: BadBlocks) -> bool {
+    /// Whether a change makes the number of ranges larger by one.
+    fn adds_range(&self, change: BadBlocks) -> bool {
         match change {
-            BadBlocks::Set(bad) => !self.rows().iter().any(|row| row.touches(bad)),
-            BadBlocks::Clear(good) => self.rows().iter().any(|row| row.is_split_by(good)),
+            BadBlocks::Set(bad) => !self.ranges().iter().any(|range| range.touches(bad)),
+            BadBlocks::Clear(good) => self.ranges().iter().any(|range| range.is_split_by(good)),
         }
     }
 
@@ -130,37 +131,37 @@ impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
         if !self.has_room_for([Some(BadBlocks::Set(bad)), None]) {
             return Err(TooMany);
         }
-        // INVARIANT: It only grows.
+        // INVARIANT: The range only grows.
         let joined = self
-            .rows()
+            .ranges()
             .iter()
             .copied()
-            .filter(|row| row.touches(bad))
+            .filter(|range| range.touches(bad))
             .fold(bad, |a, b| Sectors {
                 first: a.first.min(b.first),
                 last: a.last.max(b.last),
             });
-        self.remove(|row| row.touches(bad));
+        self.remove(|range| range.touches(bad));
         self.push(joined)
     }
 
     /// Makes sectors good.
     pub(crate) fn clear(&mut self, good: Sectors) -> Result<(), TooMany> {
-        let before = |row: Sectors| Sectors::new(row.first, good.first.checked_sub(1)?);
-        let after = |row: Sectors| Sectors::new(good.last.checked_add(1)?, row.last);
+        let before = |range: Sectors| Sectors::new(range.first, good.first.checked_sub(1)?);
+        let after = |range: Sectors| Sectors::new(good.last.checked_add(1)?, range.last);
         if !self.has_room_for([Some(BadBlocks::Clear(good)), None]) {
             return Err(TooMany);
         }
-        // Of rows that overlap one has something before, at most, and one something after.
-        let overlaps = |row: &Sectors| row.overlaps(good);
+        // At most one range begins before the good sectors, and at most one ends after them.
+        let overlaps = |range: &Sectors| range.overlaps(good);
         let mut rest = [None; 2];
-        for &row in self.rows().iter().filter(|row| overlaps(row)) {
-            rest = [rest[0].or(before(row)), rest[1].or(after(row))];
+        for &range in self.ranges().iter().filter(|range| overlaps(range)) {
+            rest = [rest[0].or(before(range)), rest[1].or(after(range))];
         }
-        self.remove(|row| row.overlaps(good));
+        self.remove(|range| range.overlaps(good));
         rest.into_iter()
             .flatten()
-            .try_for_each(|row| self.push(row))
+            .try_for_each(|range| self.push(range))
     }
 
     /// Makes all sectors good.
@@ -168,46 +169,46 @@ impl<S: DerefMut<Target = [Sectors]>> BadSectors<S> {
         self.len = 0;
     }
 
-    /// The row with the first bad one of these sectors.
+    /// The range that has the first bad sector of `sectors`.
     pub(crate) fn find(&self, sectors: Sectors) -> Option<Sectors> {
-        self.rows()
+        self.ranges()
             .iter()
             .copied()
-            .filter(|row| row.overlaps(sectors))
-            .min_by_key(|row| row.first)
+            .filter(|range| range.overlaps(sectors))
+            .min_by_key(|range| range.first)
     }
 }
 
-/// A change of which sectors are bad.
+/// A change of the set of bad sectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadBlocks {
-    /// `+first-last`: they are.
+    /// `+first-last`: these sectors become bad.
     Set(Sectors),
-    /// `-first-last`: they aren't.
+    /// `-first-last`: these sectors become good.
     Clear(Sectors),
 }
 
-/// How often a bad sector is bad.
+/// The time for which a bad sector stays bad.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Lasting {
-    /// Until a command says otherwise.
+    /// Until a command clears it.
     #[default]
     Always,
-    /// The first time that it is read or written: `badblocks_once`.
+    /// Until the first read or write of it: `badblocks_once`.
     Once,
 }
 
-/// What a write does that comes to a bad sector.
+/// The effect of a write that meets a bad sector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum BadWrite {
-    /// Nothing.
+    /// It writes nothing.
     #[default]
     Nothing,
-    /// It writes the whole blocks before it: `badblocks_partial_io`.
+    /// It writes the whole blocks before the bad sector: `badblocks_partial_io`.
     Partial,
 }
 
-/// Commands for zones that can be made to fail.
+/// The zone commands that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZoneCommand {
     /// Open a zone.
@@ -216,7 +217,7 @@ pub(crate) enum ZoneCommand {
     Close,
     /// Finish a zone.
     Finish,
-    /// Reset a zone, alone or with all others.
+    /// Reset one zone or all zones.
     Reset,
 }
 
@@ -233,12 +234,12 @@ pub(crate) enum Kind {
     Zone,
 }
 
-/// What belongs to each [`ZoneCommand`].
+/// A value for each [`ZoneCommand`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerZoneCommand<T>([T; 4]);
 
 impl<T> PerZoneCommand<T> {
-    /// What belongs to one of them.
+    /// The value for `command`.
     pub(crate) fn of(&mut self, command: ZoneCommand) -> &mut T {
         let Self([open, close, finish, reset]) = self;
         match command {
@@ -250,12 +251,12 @@ impl<T> PerZoneCommand<T> {
     }
 }
 
-/// What belongs to each [`Kind`].
+/// A value for each [`Kind`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerKind<T>([T; 4]);
 
 impl<T> PerKind<T> {
-    /// What belongs to one of them.
+    /// The value for `kind`.
     pub(crate) fn of(&mut self, kind: Kind) -> &mut T {
         let Self([read, write, flush, zone]) = self;
         match kind {
@@ -267,45 +268,45 @@ impl<T> PerKind<T> {
     }
 }
 
-/// What one command asks for. [`None`] leaves things as they are.
+/// The contents of one command. A [`None`] leaves the fault as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Injection {
-    /// Forget all that was asked for before.
+    /// Take back all faults that were injected before.
     pub(crate) clear: Option<Clear>,
-    /// For reads and writes.
+    /// Bad sectors for reads and writes.
     pub(crate) badblocks: Option<BadBlocks>,
-    /// For reads.
+    /// Bad sectors for reads.
     pub(crate) badblocks_read: Option<BadBlocks>,
-    /// For writes.
+    /// Bad sectors for writes.
     pub(crate) badblocks_write: Option<BadBlocks>,
-    /// How often bad sectors are bad.
+    /// The time for which bad sectors stay bad.
     pub(crate) lasting: Option<Lasting>,
-    /// What a write to them does.
+    /// The effect of a write to bad sectors.
     pub(crate) bad_write: Option<BadWrite>,
-    /// So many of the next commands of each kind fail.
+    /// The number of next commands of each kind that fail.
     pub(crate) fail: PerZoneCommand<Option<u32>>,
-    /// So many of the next requests get lost, and end when their time is over.
+    /// The number of next requests that get lost. They end when they time out.
     pub(crate) timeout: Option<u32>,
-    /// So many of the next requests the block layer has to queue again.
+    /// The number of next requests that the block layer has to requeue.
     pub(crate) requeue: Option<u32>,
-    /// So many nanoseconds each request of a kind takes longer.
+    /// The delay of each request of a kind, in nanoseconds.
     pub(crate) nsec: PerKind<Option<u32>>,
-    /// So many MiB can be transferred in a second; 0 for any number.
+    /// The bandwidth of a kind of requests, in MiB per second; 0 is no limit.
     pub(crate) mbps: PerKind<Option<u32>>,
 }
 
-/// That all is to be forgotten.
+/// A request to take back all faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clear;
 
-/// Writes can't be done as they were asked for.
+/// A write meets a bad sector and fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spoiled {
-    /// So many sectors are written before it fails.
+    /// The number of sectors that are written before the write fails.
     pub(crate) sectors: u64,
 }
 
-/// What becomes of a request before anything is done for it.
+/// The effect of the faults on a request that has just arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// It is carried out.
@@ -316,7 +317,7 @@ pub(crate) enum Arrival {
     Lost,
 }
 
-/// All faults that a device has at a time.
+/// All current faults of a device.
 pub(crate) struct Faults<S> {
     reads: BadSectors<S>,
     writes: BadSectors<S>,
@@ -327,12 +328,13 @@ pub(crate) struct Faults<S> {
     requeue: u32,
     nsec: PerKind<u32>,
     mbps: PerKind<Option<NonZeroU32>>,
-    /// When what was transferred at `mbps` will have been, in nanoseconds of the caller's clock.
+    /// The time at which the transfers end that `mbps` slows down, in nanoseconds of the caller's
+    /// clock.
     done_at: PerKind<u64>,
 }
 
 impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
-    /// None, with room for the bad sectors of reads and writes.
+    /// No faults, with room for the bad sectors of reads and writes.
     pub(crate) fn new(reads: S, writes: S) -> Self {
         Self {
             reads: BadSectors::new(reads),
@@ -348,11 +350,11 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
         }
     }
 
-    /// Does what a command asks for.
+    /// Injects the faults of a command.
     ///
     /// # Errors
     ///
-    /// If there is no room for more bad sectors. Nothing has changed then.
+    /// There is no room for more bad sectors. Nothing has changed then.
     pub(crate) fn inject(&mut self, injection: &Injection) -> Result<(), TooMany> {
         let mut asked = *injection;
         let reads = [asked.badblocks, asked.badblocks_read];
@@ -408,7 +410,7 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
         Ok(())
     }
 
-    /// Whether there are none.
+    /// Whether there are no faults.
     pub(crate) fn is_empty(&self) -> bool {
         self.reads.is_empty()
             && self.writes.is_empty()
@@ -418,7 +420,7 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
             && self.mbps == PerKind::default()
     }
 
-    /// What becomes of a request that has just arrived.
+    /// Decides the effect on a request that has just arrived.
     pub(crate) fn arrive(&mut self) -> Arrival {
         if take_one(&mut self.requeue) {
             Arrival::Requeued
@@ -443,7 +445,7 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
         true
     }
 
-    /// Whether a write of these sectors fails, which are a multiple of a block of `block` sectors.
+    /// Whether a write of these sectors fails. They are whole blocks of `block` sectors.
     pub(crate) fn spoils_write(&mut self, sectors: Sectors, block: u64) -> Option<Spoiled> {
         let bad = self.writes.find(sectors)?;
         self.was_hit(bad);
@@ -462,15 +464,15 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
 
     fn was_hit(&mut self, bad: Sectors) {
         if self.lasting == Lasting::Once {
-            // A whole row always finds room where it is one. It stays bad in the other set if it is
-            // a part of a row there, and there is no room to split that.
+            // A set always has room to clear a whole range. In the other set it may be a part of a
+            // larger range. It stays bad there if there is no room to split that range.
             let _ = self.reads.clear(bad);
             let _ = self.writes.clear(bad);
         }
     }
 
-    /// How many nanoseconds a request of so many bytes has to wait that is carried out at `now`, in
-    /// nanoseconds of a clock that doesn't go back.
+    /// The delay in nanoseconds of a request of `bytes` bytes that is carried out at `now`, in
+    /// nanoseconds of a monotonic clock.
     pub(crate) fn delay(&mut self, kind: Kind, bytes: u32, now: u64) -> u64 {
         let nsec = u64::from(*self.nsec.of(kind));
         let Some(mbps) = *self.mbps.of(kind) else {
@@ -484,7 +486,7 @@ impl<S: DerefMut<Target = [Sectors]>> Faults<S> {
     }
 }
 
-/// Takes one of `left`, if there is one.
+/// Takes one from `left`. Returns whether there was one.
 fn take_one(left: &mut u32) -> bool {
     let some = *left > 0;
     *left = left.saturating_sub(1);
@@ -496,10 +498,10 @@ fn take_one(left: &mut u32) -> bool {
 mod tests {
     use super::*;
 
-    /// Rows for the sets of the tests.
-    struct Rows([Sectors; 4]);
+    /// Storage for the sets of the tests.
+    struct Ranges([Sectors; 4]);
 
-    impl core::ops::Deref for Rows {
+    impl core::ops::Deref for Ranges {
         type Target = [Sectors];
 
         fn deref(&self) -> &[Sectors] {
@@ -507,14 +509,14 @@ mod tests {
         }
     }
 
-    impl DerefMut for Rows {
+    impl DerefMut for Ranges {
         fn deref_mut(&mut self) -> &mut [Sectors] {
             &mut self.0
         }
     }
 
-    fn rows() -> Rows {
-        Rows([Sectors { first: 0, last: 0 }; 4])
+    fn ranges() -> Ranges {
+        Ranges([Sectors { first: 0, last: 0 }; 4])
     }
 
     fn sectors(first: u64, last: u64) -> Sectors {
@@ -522,13 +524,13 @@ mod tests {
     }
 
     /// Whether exactly these of the first 64 sectors are bad, as bits.
-    fn are_bad(set: &BadSectors<Rows>, bits: u64) -> bool {
+    fn are_bad(set: &BadSectors<Ranges>, bits: u64) -> bool {
         (0..64).all(|n| set.find(sectors(n, n)).is_some() == (bits >> n & 1 != 0))
     }
 
     #[test]
-    fn rows_join_and_split() {
-        let mut set = BadSectors::new(rows());
+    fn ranges_join_and_split() {
+        let mut set = BadSectors::new(ranges());
         assert!(are_bad(&set, 0));
         assert_eq!(set.set(sectors(8, 15)), Ok(()));
         assert_eq!(set.set(sectors(24, 31)), Ok(()));
@@ -551,14 +553,14 @@ mod tests {
 
     #[test]
     fn room_runs_out() {
-        let mut set = BadSectors::new(rows());
+        let mut set = BadSectors::new(ranges());
         for first in [0, 10, 20, 30] {
             assert_eq!(set.set(sectors(first, first + 4)), Ok(()));
         }
         assert_eq!(set.set(sectors(40, 40)), Err(TooMany));
         assert_eq!(set.clear(sectors(2, 2)), Err(TooMany));
         assert!(are_bad(&set, 0x7_c1f0_7c1f));
-        // What needs no room is done.
+        // A change that needs no room succeeds.
         assert_eq!(set.set(sectors(5, 9)), Ok(()));
         assert_eq!(set.clear(sectors(2, 2)), Ok(()));
         assert!(are_bad(&set, 0x7_c1f0_7ffb));
@@ -566,7 +568,7 @@ mod tests {
 
     #[test]
     fn first_bad_one_is_found() {
-        let mut set = BadSectors::new(rows());
+        let mut set = BadSectors::new(ranges());
         for first in [30, 10, 20] {
             assert_eq!(set.set(sectors(first, first + 4)), Ok(()));
         }
@@ -576,9 +578,9 @@ mod tests {
         assert_eq!(set.find(sectors(15, 40)), Some(sectors(20, 24)));
     }
 
-    fn faults(injection: Injection) -> Faults<Rows> {
-        let mut faults = Faults::new(rows(), rows());
-        // If that failed, nothing that is expected of them would be true.
+    fn faults(injection: Injection) -> Faults<Ranges> {
+        let mut faults = Faults::new(ranges(), ranges());
+        // If the injection failed, the tests would fail, too.
         let _ = faults.inject(&injection);
         faults
     }
@@ -608,7 +610,7 @@ mod tests {
         assert_eq!(once.spoils_write(sectors(8, 31), 8), None);
         assert!(!once.spoils_read(sectors(0, 63)));
         assert!(once.is_empty());
-        // One that begins with it writes nothing.
+        // A write whose first block has the bad sector writes nothing.
         let mut partial = faults(Injection {
             bad_write: Some(BadWrite::Partial),
             ..bad
@@ -668,7 +670,7 @@ mod tests {
         assert_eq!(faults.delay(Kind::Read, 4096, 5), 1000);
         assert_eq!(faults.delay(Kind::Read, 4096, 5), 1000);
         assert_eq!(faults.delay(Kind::Flush, 0, 5), 0);
-        // A MiB takes a second, and the next one a second more.
+        // A MiB takes a second. The next one takes another second.
         assert_eq!(faults.delay(Kind::Write, 1 << 20, 100), 1_000_000_000);
         assert_eq!(faults.delay(Kind::Write, 1 << 20, 200), 1_999_999_900);
         assert_eq!(

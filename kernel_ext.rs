@@ -2,10 +2,10 @@
 
 //! Abstractions that the kernel crate lacks; the tree mirrors `rust/kernel`.
 //!
-//! All `unsafe` of this driver is below this module, beside the C object that it wraps. Each file
-//! is meant to read as a patch to the kernel crate and to be replaced by the crate's own
-//! abstraction when there is one; where a series that adds one is under way (the zoned block device
-//! support for `rnull`), its names are used.
+//! All `unsafe` code of this driver is in this module, in the file for the C object that it wraps.
+//! Each file reads like a patch to the kernel crate. The crate's own abstraction replaces it as
+//! soon as there is one. If a pending patch series adds an abstraction (the zoned block device
+//! support for `rnull`), the file uses its names.
 
 pub(crate) mod block;
 #[cfg(all(CONFIG_BLK_CGROUP, CONFIG_MEMCG))]

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is said in the kernel's log.
+//! Messages for the kernel log.
 //!
-//! A command that is refused has one line that names the device, what was wrong and what is
-//! allowed: [`refuse!`](crate::refuse). A request that fails has a line, too, [`report!`], but no
-//! more than a few in a while: whoever can send requests must not be able to flood the log.
+//! A refused command writes one line: [`cmd_err!`](crate::cmd_err). The line names the device, the
+//! mistake and the allowed values. A failed request writes a line, too:
+//! [`io_err_ratelimited!`](crate::io_err_ratelimited). The number of these lines is limited,
+//! because a user who can send requests must not be able to flood the log.
 
 use kernel::{
     sync::atomic::{
@@ -18,36 +19,36 @@ use kernel::{
     },
 };
 
-/// Says why a command for a device is refused.
+/// Logs the reason why a command for a device is refused.
 #[macro_export]
-macro_rules! refuse {
+macro_rules! cmd_err {
     ($id:expr, $($arg:tt)*) => {
         ::kernel::pr_err!("zloop{}: {}\n", $id, ::kernel::prelude::fmt!($($arg)*))
     };
 }
 
-/// Says what went wrong with a request, unless too much has been said lately.
+/// Logs the error of a request, unless there were too many messages lately.
 #[macro_export]
-macro_rules! report {
-    ($common:expr, $($arg:tt)*) => {
-        if $common.messages().allow() {
-            ::kernel::pr_err!("zloop{}: {}\n", $common.id(), ::kernel::prelude::fmt!($($arg)*))
+macro_rules! io_err_ratelimited {
+    ($shared:expr, $($arg:tt)*) => {
+        if $shared.rate_limit().allow() {
+            ::kernel::pr_err!("zloop{}: {}\n", $shared.id(), ::kernel::prelude::fmt!($($arg)*))
         }
     };
 }
 
-/// Limits how much is said.
+/// Limits the number of messages.
 ///
-/// Two tasks at the border of an interval may both be allowed one message more; nothing depends on
+/// At the border of an interval, two tasks may each get one message too many. Nothing depends on
 /// the exact number.
-pub(crate) struct MessageLimit {
+pub(crate) struct RateLimit {
     start: Instant<Monotonic>,
-    /// The interval in which `said` was counted.
+    /// The interval in which `messages` was counted.
     interval: Atomic<i64>,
-    said: Atomic<i32>,
+    messages: Atomic<i32>,
 }
 
-impl MessageLimit {
+impl RateLimit {
     /// The kernel's `DEFAULT_RATELIMIT_INTERVAL` and `DEFAULT_RATELIMIT_BURST`.
     const INTERVAL: Delta = Delta::from_secs(5);
     const BURST: i32 = 10;
@@ -56,21 +57,21 @@ impl MessageLimit {
         Self {
             start: Instant::now(),
             interval: Atomic::new(0),
-            said: Atomic::new(0),
+            messages: Atomic::new(0),
         }
     }
 
-    /// Whether one more message may be said now.
+    /// Whether one more message is allowed now. Counts it if it is.
     pub(crate) fn allow(&self) -> bool {
         let interval = self.start.elapsed().as_nanos() / Self::INTERVAL.as_nanos();
         if self.interval.xchg(interval, Relaxed) != interval {
-            self.said.store(0, Relaxed);
+            self.messages.store(0, Relaxed);
         }
-        let said = self.said.load(Relaxed);
-        if said >= Self::BURST {
+        let messages = self.messages.load(Relaxed);
+        if messages >= Self::BURST {
             return false;
         }
-        self.said.store(said + 1, Relaxed);
+        self.messages.store(messages + 1, Relaxed);
         true
     }
 }

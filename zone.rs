@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The zone model: what a sequential write required zone is, and what a command does to it.
+//! The zone model: the state of a sequential write required zone, and the effect of each command.
 //!
-//! A zone is a range of sectors that can be written only in order. Its [`WritePointer`] says where
-//! the next write goes; [`ZoneState::reset`] takes it back to the start, and at the zone's
-//! *capacity*, which may be less than its length, the zone is full.
+//! A zone is a range of sectors that can be written only in order. Its [`WritePointer`] is the
+//! position of the next write. [`ZoneState::reset`] moves it back to the start. The zone is full
+//! when the write pointer is at the zone's *capacity*, which may be less than its length.
 //!
-//! Writing costs a device resources, so it may limit how many zones are *open* (being written) and
-//! how many are *active* (open, or closed with room left). Who holds which resource is kept in one
-//! place for the whole device, [`OpenZones`]; a zone itself knows only its write pointer and its
-//! [`Health`]. From these three the condition that a report shows, [`Condition`], **follows**; it
-//! is stored nowhere:
+//! Writing takes resources of a device. So the device may limit the number of zones that are *open*
+//! (being written) and the number of zones that are *active* (open, or closed with room left).
+//! [`OpenZones`] has the shares of all zones of the device in these resources. A zone itself has
+//! only its write pointer and its [`Health`]. The [`Condition`] that a report shows **follows**
+//! from these three. It is not stored anywhere:
 //!
 //! ```text
 //!   health           read-only or offline,           -> ReadOnly, Offline
@@ -20,17 +20,17 @@
 //!   write pointer    at the start / further          -> Empty / Closed
 //! ```
 //!
-//! That is why a zone can be closed to make room for another one without touching it: it is taken
-//! out of the set, and what it is then follows from its own write pointer.
+//! So a zone can be closed to make room for another one without a change of its own state. It is
+//! taken out of the set, and its new condition follows from its write pointer.
 //!
-//! Every command is one method of [`ZoneState`] that takes the zone (`self`) and the set. It either
-//! does all of its work or returns a [`ZoneError`] and has changed nothing.
+//! Each command is a method of [`ZoneState`] that takes the zone (`self`) and the set. It either
+//! does all of its work, or returns a [`ZoneError`] and changes nothing.
 //!
-//! Nothing here knows the kernel: no locks, no files, no allocation. The caller serialises the
-//! commands of one zone and locks the set; a set's methods take constant time and never sleep, so
-//! that a spinlock may be held around them.
+//! This code does not depend on the kernel: it has no locks, no files and no allocation. The caller
+//! serialises the commands of a zone and locks the set. The methods of the set take constant time
+//! and never sleep, so the lock may be a spinlock.
 //!
-//! All positions are in sectors of 512 bytes relative to the zone's start.
+//! All positions are in sectors of 512 bytes, relative to the zone's start.
 //!
 //! Sources: ZBC-2 (T10 BSR INCITS 550) section 4.4, and NVMe Zoned Namespace Command Set 1.1
 //! section 2.1 where it differs.
@@ -63,7 +63,7 @@ use open_zones::{
 enum Health {
     /// The zone can be read and written.
     Good,
-    /// The zone can be read only.
+    /// The zone can be read but not written.
     ReadOnly,
     /// The zone can't be used.
     Offline,
@@ -78,12 +78,12 @@ impl From<Failure> for Health {
     }
 }
 
-/// Where a write wants to go.
+/// The position that a write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// To this sector of the zone, which must be the write pointer.
+    /// This sector of the zone. It must be the write pointer.
     Sector(u64),
-    /// To the write pointer, wherever that is: a zone append.
+    /// The current write pointer: a zone append.
     WritePointer,
 }
 
@@ -99,18 +99,18 @@ pub(crate) struct WritePointer {
 }
 
 impl WritePointer {
-    /// A write pointer at `sector` of a zone of `capacity` sectors, or [`None`] if that is beyond
-    /// it.
+    /// A write pointer at `sector` of a zone of `capacity` sectors; [`None`] if `sector` is beyond
+    /// the capacity.
     pub(crate) fn new(sector: u64, capacity: u64) -> Option<Self> {
         // INVARIANT: Checked here.
         (sector <= capacity).then_some(Self { sector, capacity })
     }
 
-    /// The write pointer of a zone of `capacity` sectors whose file has `bytes` bytes, or [`None`]
-    /// if no zone has such a file, as it ends within a block of `block_size` bytes or beyond the
-    /// zone.
+    /// The write pointer of a zone of `capacity` sectors whose file has `bytes` bytes. [`None`] if
+    /// the file ends inside a block of `block_size` bytes or beyond the capacity.
     ///
-    /// A piece of a block may be data of a device with smaller blocks, so it is not cut off.
+    /// The rest after the last whole block is not cut off: it may be data of a device with smaller
+    /// blocks.
     pub(crate) fn at_end_of_file(bytes: u64, block_size: u32, capacity: u64) -> Option<Self> {
         // A block is one sector or several.
         match bytes.checked_rem(u64::from(block_size)) {
@@ -119,7 +119,7 @@ impl WritePointer {
         }
     }
 
-    /// Where the next write goes, in sectors from the zone's start.
+    /// The position of the next write, in sectors from the zone's start.
     pub(crate) fn sector(self) -> u64 {
         self.sector
     }
@@ -160,23 +160,23 @@ impl WritePointer {
     }
 }
 
-/// The state of a sequential write required zone, but for its share in the open set.
+/// The state of a sequential write required zone, without its share in the open set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ZoneState {
     /// The zone's index in the [`OpenZones`] of its device.
     index: u32,
     wp: WritePointer,
-    /// The medium's health at the last look.
+    /// The medium's health when it was last found out.
     health: Health,
-    /// The declared failure. Until it is taken back the zone's condition can be worse than this,
+    /// The declared failure. Until it is taken back, the zone's condition can be worse than this,
     /// but not better.
     declared: Option<Failure>,
 }
 
 impl ZoneState {
-    /// The zone at `index` of a set, with its write pointer where the medium has it.
+    /// The zone at `index` of a set, with the write pointer of the medium.
     ///
-    /// [`OpenZones::admit`] must be told of a zone that is neither empty nor full.
+    /// For a zone that is neither empty nor full, the caller must also call [`OpenZones::admit`].
     pub(crate) fn new(index: u32, wp: WritePointer) -> Self {
         Self {
             index,
@@ -204,7 +204,7 @@ impl ZoneState {
         }
     }
 
-    /// The worse of the health found and the failure declared.
+    /// The worse one of the medium's health and the declared failure.
     fn health(&self) -> Health {
         match (self.health, self.declared.map(Health::from)) {
             (Health::Offline, _) | (_, Some(Health::Offline)) => Health::Offline,
@@ -213,7 +213,7 @@ impl ZoneState {
         }
     }
 
-    /// Refuses what a full, read-only or offline zone can't do.
+    /// Returns an error if the zone is full, read-only or offline.
     fn check_writable<S: Slots>(&self, set: &OpenZones<S>) -> Result<(), ZoneError> {
         match self.condition(set) {
             cond @ (Condition::Full | Condition::ReadOnly | Condition::Offline) => {
@@ -223,11 +223,11 @@ impl ZoneState {
         }
     }
 
-    /// Reserves `sectors` for a write to `target` and returns the sector where they start.
+    /// Reserves `sectors` for a write to `target`, and returns the first one.
     ///
-    /// Opens the zone implicitly if it isn't open. The zone keeps its open slot even when the
-    /// write fills it, until [`Self::written`] is told that it succeeded: a write that fails must
-    /// find its slot still there.
+    /// Opens the zone implicitly if it is not open. A write that fills the zone does not free the
+    /// zone's open slot until it has succeeded: see [`Self::written`]. If the write fails, the zone
+    /// needs its slot again.
     pub(crate) fn write<S: Slots>(
         &mut self,
         set: &mut OpenZones<S>,
@@ -243,8 +243,8 @@ impl ZoneState {
         Ok(start)
     }
 
-    /// Notes that everything up to the write pointer is on the medium. A zone that is full gives
-    /// back its share.
+    /// Notes that all data up to the write pointer is on the medium. A full zone gives back its
+    /// share.
     pub(crate) fn written<S: Slots>(&mut self, set: &mut OpenZones<S>) {
         if self.wp.is_full() {
             set.remove(self.index);
@@ -257,7 +257,7 @@ impl ZoneState {
         set.open_explicitly(self.index)
     }
 
-    /// Closes an open zone. To close a closed zone changes nothing and is no error.
+    /// Closes an open zone. Closing a closed zone changes nothing and is no error.
     pub(crate) fn close<S: Slots>(&self, set: &mut OpenZones<S>) -> Result<(), ZoneError> {
         match self.condition(set) {
             Condition::ImplicitOpen | Condition::ExplicitOpen => {
@@ -269,10 +269,10 @@ impl ZoneState {
         }
     }
 
-    /// Begins to finish the zone: acquires what that needs.
+    /// Begins to finish the zone: acquires the resources.
     ///
-    /// A finish is a write to the end of the zone, so it needs the same resources. The caller then
-    /// changes the medium, and ends with [`Self::finished`] or [`Self::not_finished`].
+    /// A finish is a write up to the end of the zone, so it needs the resources of a write. The
+    /// caller then changes the medium, and calls [`Self::finished`] or [`Self::not_finished`].
     pub(crate) fn finish<S: Slots>(&self, set: &mut OpenZones<S>) -> Result<Finish, ZoneError> {
         match self.condition(set) {
             Condition::Full => Ok(Finish::Nothing),
@@ -295,7 +295,7 @@ impl ZoneState {
         set.remove(self.index);
     }
 
-    /// Takes back a finish for which the medium could not be changed.
+    /// Takes back a finish after the medium could not be changed.
     pub(crate) fn not_finished<S: Slots>(&self, set: &mut OpenZones<S>, previous: PreviousShare) {
         if let PreviousShare::NotOpen = previous {
             set.close(self.index);
@@ -313,16 +313,16 @@ impl ZoneState {
         }
     }
 
-    /// Completes a reset: nothing is written any more. The zone gives back its share.
+    /// Completes a reset: the medium has no data. The zone gives back its share.
     pub(crate) fn emptied<S: Slots>(&mut self, set: &mut OpenZones<S>) {
         self.wp = self.wp.at_start();
         set.remove(self.index);
     }
 
-    /// Moves the write pointer to where the medium has it, after a write that failed.
+    /// Sets the write pointer to that of the medium, after a failed write.
     ///
-    /// The zone stays open if it was; a zone without data that isn't open gives back its share. If
-    /// the medium had failed it works again, unless it is declared not to.
+    /// An open zone stays open. A zone that is not open and has no data gives back its share. The
+    /// medium's health is good again. A declared failure stays.
     pub(crate) fn repair<S: Slots>(&mut self, set: &mut OpenZones<S>, wp: WritePointer) {
         self.wp = wp;
         self.health = Health::Good;
@@ -343,14 +343,14 @@ impl ZoneState {
         set.remove(self.index);
     }
 
-    /// Declares that the medium has failed, though it hasn't. The zone gives back its share.
+    /// Declares that the medium has failed, without a real failure. The zone gives back its share.
     pub(crate) fn declare_failed<S: Slots>(&mut self, set: &mut OpenZones<S>, failure: Failure) {
         self.declared = Some(failure);
         set.remove(self.index);
     }
 
-    /// Takes back the declared failure. The condition follows from the write pointer until
-    /// [`Self::repair`] or [`Self::fail`] reports the state of the medium.
+    /// Takes back the declared failure. Until [`Self::repair`] or [`Self::fail`] reports the state
+    /// of the medium, the condition follows from the write pointer.
     pub(crate) fn declare_good<S: Slots>(&mut self, set: &mut OpenZones<S>) {
         self.declared = None;
         if self.health == Health::Good {
@@ -368,18 +368,18 @@ impl ZoneState {
 #[must_use = "a finish that has begun must be completed or taken back"]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// Nothing: the zone is full.
+    /// No work: the zone is full.
     Nothing,
     /// Fill the rest of the zone.
     Medium(PreviousShare),
 }
 
-/// Whether a zone was open before a finish began.
+/// The share of a zone before a finish began.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PreviousShare {
-    /// It was open, implicitly or explicitly.
+    /// The zone was open, implicitly or explicitly.
     Open,
-    /// It was empty or closed, and was opened for the finish.
+    /// The zone was empty or closed. The finish has opened it.
     NotOpen,
 }
 
@@ -387,8 +387,8 @@ pub(crate) enum PreviousShare {
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reset {
-    /// Nothing: no data is there.
+    /// No work: the zone has no data.
     Nothing,
-    /// Drop the zone's data.
+    /// Discard the zone's data.
     Medium,
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The directory of a device, before anything in it is looked at.
+//! Opening the directory of a device.
 //!
-//! `<base_dir>/<id>` is opened, and made if it is missing; `base_dir` must be there, so that a
-//! wrong path, or one where nothing is mounted yet, doesn't become a device in the wrong place. A
-//! directory that was made goes away again unless the `add` succeeds.
+//! `<base_dir>/<id>` is opened, and made if it is missing. `base_dir` must exist: a path that is
+//! wrong, or not mounted yet, must not get a device. If the `add` fails, the directory is removed
+//! again if it was made.
 
 use crate::{
-    kernel_ext::fs::Directory,
-    refuse, //
+    cmd_err,
+    kernel_ext::fs::Directory, //
 };
 use kernel::{
     prelude::*,
@@ -19,10 +19,10 @@ use kernel::{
     sync::Arc,
 };
 
-/// The permissions of a directory that is made.
+/// The permissions of a new directory.
 const MODE: u16 = 0o700;
 
-/// The directory of a device that is to be added, which nothing was done in yet.
+/// The open directory of a device that is being added. Its contents are not known yet.
 pub(crate) struct OpenedDirectory {
     dir: Arc<Directory>,
     /// For messages.
@@ -36,8 +36,8 @@ impl OpenedDirectory {
     ///
     /// # Errors
     ///
-    /// EINVAL if there is no `base_dir`; what the file system says otherwise; what `may_make` does,
-    /// which is asked if there is no directory to be opened, before one is made.
+    /// EINVAL if `base_dir` does not exist. The file system's error otherwise. If the directory
+    /// can't be opened, `may_make` is called before it is made, and its error is returned.
     pub(crate) fn open(
         base_dir: &[u8],
         id: u32,
@@ -47,7 +47,7 @@ impl OpenedDirectory {
         let opened = match Directory::open_path(&path) {
             Ok(dir) => Ok((dir, None)),
             Err(err) => {
-                // A command that is wrong by itself is refused for that, wherever the directory is.
+                // The user first gets the mistakes of the command itself.
                 may_make()?;
                 if err == ENOENT {
                     let made = MadeDirectory::new(base_dir, id)?;
@@ -60,7 +60,7 @@ impl OpenedDirectory {
         let (dir, made) = opened.map_err(|err| {
             let base_dir = BStr::from_bytes(base_dir);
             let path = BStr::from_bytes(path.to_bytes());
-            refuse!(
+            cmd_err!(
                 id,
                 "base_dir={base_dir}: can't open the directory {path}: {err:?}"
             );
@@ -78,7 +78,7 @@ impl OpenedDirectory {
         &self.dir
     }
 
-    /// The directory, for those who use it longer.
+    /// A reference to the directory.
     pub(crate) fn share(&self) -> Arc<Directory> {
         self.dir.clone()
     }
@@ -88,27 +88,28 @@ impl OpenedDirectory {
         self.id
     }
 
-    /// The path by which it was opened, for a message.
+    /// The path by which the directory was opened, for a message.
     pub(crate) fn path(&self) -> &BStr {
         BStr::from_bytes(self.path.to_bytes())
     }
 
-    /// Keeps the directory if it was made: the device is there.
+    /// Keeps the directory even if this is dropped, and makes it durable if it was made.
     pub(crate) fn keep(&mut self) -> Result {
         match &mut self.made {
             None => Ok(()),
             Some(made) => made.keep().inspect_err(|err| {
                 let (id, path) = (self.id, self.path());
-                refuse!(id, "{path}: can't make it durable: {err:?}");
+                cmd_err!(id, "{path}: can't make it durable: {err:?}");
             }),
         }
     }
 
-    /// Whether there is a regular file of this name.
+    /// Whether there is a regular file with this name.
     ///
     /// # Errors
     ///
-    /// Something else has that name; what the file system says otherwise.
+    /// The name is that of something else, for example a directory. The file system's error
+    /// otherwise.
     pub(crate) fn exists(&self, name: &CStr) -> Result<bool> {
         match self.dir.find_file(name) {
             Ok(_) => Ok(true),
@@ -117,17 +118,17 @@ impl OpenedDirectory {
         }
     }
 
-    /// Removes a file, which may be missing.
+    /// Removes a file. A missing file is no error.
     pub(crate) fn unlink_if_there(&self, name: &CStr) -> Result {
         self.dir
             .unlink_if_there(name)
             .map_err(|err| self.refuse_file(name, "can't remove it", err))
     }
 
-    /// Says what can't be done with a file, and why, and returns the errno for it.
-    pub(crate) fn refuse_file(&self, name: &CStr, what: &str, err: Error) -> Error {
+    /// Logs the `problem` with a file and its reason. Returns the errno for the command.
+    pub(crate) fn refuse_file(&self, name: &CStr, problem: &str, err: Error) -> Error {
         let (id, (path, name)) = (self.id, self.shown(name));
-        refuse!(id, "{path}/{name}: {what}: {err:?}");
+        cmd_err!(id, "{path}/{name}: {problem}: {err:?}");
         errno_for_add(err)
     }
 
@@ -137,16 +138,18 @@ impl OpenedDirectory {
     }
 }
 
-/// A directory that an `add` has made. Dropping it takes it back, unless it was kept.
+/// A directory that an `add` has made. Dropping this removes the directory, unless it was kept.
 struct MadeDirectory {
     base: Directory,
     name: CString,
     fate: Fate,
 }
 
-/// What becomes of what an `add` has made when it ends.
+/// The effect of dropping a [`MadeDirectory`].
 enum Fate {
+    /// The directory stays.
     Stays,
+    /// The directory is removed.
     Goes,
 }
 
@@ -159,14 +162,14 @@ impl MadeDirectory {
         let name = CString::try_from_fmt(fmt!("{id}"))?;
         let base_dir = BStr::from_bytes(base_dir);
         let base = Directory::open_path(path).map_err(|err| {
-            refuse!(
+            cmd_err!(
                 id,
                 "base_dir={base_dir}: can't open the directory {base_dir}: {err:?}"
             );
             errno_for_add(err)
         })?;
         base.make_directory(&name, MODE).map_err(|err| {
-            refuse!(
+            cmd_err!(
                 id,
                 "base_dir={base_dir}: can't make the directory {base_dir}/{id}: {err:?}"
             );
@@ -179,7 +182,7 @@ impl MadeDirectory {
         })
     }
 
-    /// Makes it durable that it is there.
+    /// Makes the new directory durable, and keeps it.
     fn keep(&mut self) -> Result {
         self.base.sync()?;
         self.fate = Fate::Stays;
@@ -190,14 +193,13 @@ impl MadeDirectory {
 impl Drop for MadeDirectory {
     fn drop(&mut self) {
         if let Fate::Goes = self.fate {
-            // What can't be removed is empty, and does no harm to the next `add`.
+            // If this fails, the directory is empty, and the next `add` can use it.
             let _ = self.base.remove_directory(&self.name);
         }
     }
 }
 
-/// The errno that an `add` fails with: one that a script of the C driver's knows. A write has no
-/// file name that could be missing.
+/// The errno of a failed `add`. A script for the C driver does not expect ENOENT from a write.
 fn errno_for_add(err: Error) -> Error {
     if err == ENOENT {
         EINVAL

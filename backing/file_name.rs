@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the files of zones are named: `cnv-000000` or `seq-000001`, as the C driver names them.
+//! The names of zone files: `cnv-000000` or `seq-000001`, as in the C driver.
 //!
-//! A prefix says of which kind the zone is. Its number follows, with no fewer than six digits. A
-//! device that is added needs a name for each of its zones, so names are made without memory that
-//! is allocated, and without the formatting code.
+//! The prefix is the kind of the zone. The zone's number follows, with at least six digits. An
+//! `add` needs a name for each zone of the device, so making a name allocates no memory and does
+//! not use the formatting code.
 
 use crate::options::Geometry;
 use core::{
@@ -12,13 +12,14 @@ use core::{
     ops::Deref, //
 };
 
-/// How many bytes a prefix has.
+/// The length of a prefix in bytes.
 const PREFIX_LEN: usize = 4;
-/// So many digits a number has at least, and at most.
+/// The smallest number of digits.
 const MIN_DIGITS: usize = 6;
+/// The largest number of digits.
 const MAX_DIGITS: usize = 10;
 
-/// What a name says of a zone besides its number.
+/// The kind of a zone.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Conventional,
@@ -42,7 +43,7 @@ impl Kind {
 pub(crate) struct ZoneFileName([u8; PREFIX_LEN + MAX_DIGITS + 1]);
 
 impl ZoneFileName {
-    /// The name of the file of a zone of this geometry.
+    /// The name of the file of a zone in this geometry.
     pub(crate) fn of(geometry: &Geometry, zone: u32) -> Self {
         let kind = if geometry.is_conventional(zone) {
             Kind::Conventional
@@ -52,7 +53,7 @@ impl ZoneFileName {
         Self::new(kind, zone)
     }
 
-    /// The name that the file of this zone has if the zone is of this kind.
+    /// The name of the file of zone `zone` if the zone is of this kind.
     pub(crate) fn new(kind: Kind, zone: u32) -> Self {
         let nr_digits = zone.checked_ilog10().map_or(1, |log| log as usize + 1);
         let mut name = [0; PREFIX_LEN + MAX_DIGITS + 1];
@@ -66,7 +67,7 @@ impl ZoneFileName {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
-        // INVARIANT: A number has no more than `MAX_DIGITS`, so the last byte was left as it was.
+        // INVARIANT: A number has at most `MAX_DIGITS` digits, so the last byte is still 0.
         Self(name)
     }
 }
@@ -75,12 +76,12 @@ impl Deref for ZoneFileName {
     type Target = CStr;
 
     fn deref(&self) -> &CStr {
-        // By the invariant there is an end.
+        // By the type invariant there is a NUL.
         CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
 }
 
-/// The number in the name of a sequential zone's file. A name of another form has none.
+/// The number in the name of a sequential zone's file; [`None`] if the name has another form.
 pub(crate) fn sequential_zone_number(name: &[u8]) -> Option<u32> {
     let digits = name.strip_prefix(Kind::Sequential.prefix())?;
     if digits.len() < MIN_DIGITS || (digits.len() > MIN_DIGITS && digits.first() == Some(&b'0')) {

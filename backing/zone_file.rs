@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files of the zones, while the device is there.
+//! The zone files of a device in use.
 //!
-//! A file is opened when it is first needed, which may be never: most zones of a large device are
-//! not touched between one boot and the next, and an open file costs more memory than all else that
-//! a zone needs. It is looked up in the directory that was opened when the device was added, with
-//! the credentials of the task that added it, whoever it is that needs it.
+//! A file is opened when it is first needed. Most zones of a large device are not used between two
+//! boots, and an open file takes more memory than the rest of a zone. The file is looked up in the
+//! directory that the `add` opened, with the credentials of the task that added the device.
 //!
-//! So many files may be open at a time, for all that the machine's memory can hold: when another
-//! one is opened, one that was not used for a while is closed, until it is needed again. A file
-//! system tells an open file that data could not be written back, and may have forgotten that when
-//! the file is opened again. So what may still be in the page cache is synced first, and an error
-//! is kept for the next one who syncs. A file that somebody is using stays open.
+//! The number of open files is limited, because they take memory. If it is exceeded, a file that
+//! was not used for a while is closed until it is needed again. A file that is in use stays open.
+//!
+//! The file system reports a write-back error to an open file. It may have forgotten the error when
+//! the file is opened again. So data in the page cache is synced before the file is closed, and an
+//! error is kept for the next sync.
 
 use crate::{
-    backing::file_name::ZoneFileName,
     backing::{
+        file_name::ZoneFileName,
         zone_file_flags,
         MODE, //
     },
@@ -30,7 +30,7 @@ use crate::{
             OpenFile, //
         },
     },
-    options::DeviceOptions,
+    options::DeviceOptions, //
 };
 use core::mem::{
     replace,
@@ -53,37 +53,37 @@ use kernel::{
     },
 };
 
-/// So many files of a device are open at a time. They take 1.5 to 2 KiB each, with their inodes.
+/// The largest number of open files of a device. Each takes 1.5 to 2 KiB, with its inode.
 const MAX_OPEN: usize = 8192;
 
-/// Where the zone files of a device are, and how they are opened.
+/// The zone files of a device: their directory, and the state that they share.
 #[pin_data]
 pub(crate) struct ZoneFiles {
     /// [`None`] once the device has been removed.
     #[pin]
     directory: SpinLock<Option<Arc<Directory>>>,
-    /// Of the task that added the device.
+    /// The credentials of the task that added the device.
     credential: ARef<Credential>,
     options: DeviceOptions,
-    /// Locked while the directory is synced: nobody may take for durable what somebody else is
-    /// about to make so.
+    /// Locked during a sync of the directory, so that other tasks wait for its end and its result.
     #[pin]
     made: Mutex<Made>,
     #[pin]
     open: Mutex<OpenFiles>,
 }
 
-/// Which files were made since the directory was last synced.
+/// The files that were made since the last sync of the directory.
 #[derive(Default)]
 struct Made {
     /// Whether there are any.
     some: bool,
-    /// So many tasks are making one. Others may find it before they have said so.
+    /// The number of tasks that are making a file. Another task may find this file before `some` is
+    /// set.
     makers: usize,
 }
 
 impl ZoneFiles {
-    /// The files of a device that the current task adds.
+    /// The zone files of a device that the current task adds.
     pub(crate) fn new(directory: Arc<Directory>, options: DeviceOptions) -> impl PinInit<Self> {
         pin_init!(Self {
             directory <- new_spinlock!(Some(directory), "zloop_directory"),
@@ -94,10 +94,10 @@ impl ZoneFiles {
         })
     }
 
-    /// Counts a file that was opened, and closes others if there are too many; may sleep.
+    /// Counts a file that was opened, and closes others if too many are open; may sleep.
     fn count(&self, file: Arc<ZoneFile>) {
         self.open.lock().put(file);
-        // Two, so that there get fewer again after some could not be closed.
+        // Up to two files, so that their number shrinks again after some could not be closed.
         for _ in 0..2 {
             let idle = self.open.lock().take_idle();
             let Some(idle) = idle else {
@@ -109,34 +109,34 @@ impl ZoneFiles {
         }
     }
 
-    /// Opens the file of a zone, which is made if it may be missing; may sleep.
+    /// Opens the file of a zone. With `lazy_files`, makes a missing file. May sleep.
     fn open(&self, zone: u32) -> Result<OpenFile> {
         let name = ZoneFileName::of(&self.options.geometry, zone);
         let flags = zone_file_flags(&self.options);
         let opened = self.with_directory(|directory| match directory.open_file(&name, flags) {
             Err(err) if err == ENOENT && self.options.tunables.lazy_files => {
                 match self.making(|| directory.create_file(&name, flags, MODE)) {
-                    // Another task needs it, too, and was faster.
+                    // Another task has just made the file.
                     Err(err) if err == EEXIST => directory.open_file(&name, flags),
                     result => result,
                 }
             }
-            // No regular file has that name. The request is as valid as any.
+            // The name is not that of a regular file. That is no error of the request.
             Err(err) if err == EINVAL => Err(EIO),
             result => result,
         });
-        // A flush updates the time stamps: see `Device::flush_zone`.
+        // A flush updates the timestamps: see `Device::flush_zone`.
         opened.map(OpenFile::defer_mtime)
     }
 
-    /// Makes a file for data that nobody needs once the device is gone; may sleep.
+    /// Makes an unnamed file for data that is not needed after the device is gone; may sleep.
     pub(crate) fn create_unnamed(&self) -> Result<OpenFile> {
         self.with_directory(|directory| {
             directory.create_unnamed(zone_file_flags(&self.options), MODE)
         })
     }
 
-    /// Makes a file by `create`, which may take as long as the file system is frozen.
+    /// Calls `create`, which makes a file. This blocks while the file system is frozen.
     fn making<R>(&self, create: impl FnOnce() -> R) -> R {
         {
             let mut made = self.made.lock();
@@ -145,12 +145,12 @@ impl ZoneFiles {
         let result = create();
         let mut made = self.made.lock();
         made.makers = made.makers.saturating_sub(1);
-        // Even if it has failed, the name may be there.
+        // The name may exist even if `create` has failed.
         made.some = true;
         result
     }
 
-    /// Makes durable which files there are; may sleep.
+    /// Makes the names of new files durable; may sleep.
     pub(crate) fn sync(&self) -> Result {
         let mut made = self.made.lock();
         if made.some || made.makers > 0 {
@@ -160,7 +160,7 @@ impl ZoneFiles {
         Ok(())
     }
 
-    /// Does something with the directory, with the rights of the task that added the device; may
+    /// Calls `f` with the directory and with the credentials of the task that added the device; may
     /// sleep.
     pub(crate) fn with_directory<R>(&self, f: impl FnOnce(&Directory) -> Result<R>) -> Result<R> {
         let directory = self.directory()?;
@@ -174,50 +174,51 @@ impl ZoneFiles {
     /// Closes the directory; may sleep. No file can be opened any more.
     pub(crate) fn close(&self) {
         let directory = self.directory.lock().take();
-        // Not before the locks are released.
+        // The drops sleep, so the locks are released first.
         drop(directory);
         let open = take(&mut *self.open.lock());
         drop(open);
     }
 }
 
-/// The files that are open, in a circle that a hand goes round (the clock algorithm).
+/// The open files, as the circle of the clock algorithm.
 #[derive(Default)]
 struct OpenFiles {
     files: KVVec<Arc<ZoneFile>>,
+    /// The position of the clock hand.
     hand: usize,
 }
 
 impl OpenFiles {
-    /// Puts a file into the circle.
+    /// Adds a file to the circle.
     fn put(&mut self, file: Arc<ZoneFile>) {
-        // One that there is no memory for stays open.
+        // Without memory for the entry, the file stays open.
         let _ = self.files.push(file, GFP_KERNEL);
     }
 
-    /// If there are too many, takes out one that was not used since the hand was there last.
+    /// If there are too many files, takes out one that was not used since the hand last passed it.
     fn take_idle(&mut self) -> Option<Arc<ZoneFile>> {
         if self.files.len() <= MAX_OPEN {
             return None;
         }
-        // After one round there is one, unless others use them as fast as the hand goes.
+        // One round finds a file, unless other tasks use the files as fast as the hand moves.
         for _ in 0..self.files.len() {
             if !self.files.get(self.hand)?.used.xchg(false, Relaxed) {
                 break;
             }
             self.advance();
         }
-        // The last one takes its place, and is behind the hand then.
+        // The last file takes the place of the idle one. The hand then moves past it.
         let last = self.files.pop()?;
         let idle = match self.files.get_mut(self.hand) {
-            Some(place) => replace(place, last),
+            Some(slot) => replace(slot, last),
             None => last,
         };
         self.advance();
         Some(idle)
     }
 
-    /// Moves the hand on by one.
+    /// Moves the hand to the next file.
     fn advance(&mut self) {
         let next = self.hand.saturating_add(1);
         self.hand = if next < self.files.len() { next } else { 0 };
@@ -226,37 +227,37 @@ impl OpenFiles {
 
 /// The file of a zone.
 ///
-/// It is closed when the device is removed, even if somebody still has the device open: the file
-/// system below can then be unmounted.
+/// A removal of the device closes it, even if the disk is still open. So the file system below can
+/// be unmounted.
 #[pin_data]
 pub(crate) struct ZoneFile {
     #[pin]
     state: SpinLock<State>,
-    /// Whether it was used since it was last looked at whether it may be closed.
+    /// Whether the file was used since the clock hand last passed it.
     used: AtomicFlag,
-    /// What a sync has said that nobody was told yet. Locked during a sync: a file system tells an
-    /// open file once.
+    /// An error that no caller of [`Self::sync`] has got yet. Locked during a sync: the file system
+    /// reports an error to an open file only once.
     #[pin]
-    untold: Mutex<Result>,
+    unreported: Mutex<Result>,
 }
 
 enum State {
-    /// It was not needed yet.
+    /// The file was never opened.
     Unopened,
     Open(OpenFile),
-    /// It was closed to make room for others.
+    /// The file was closed to make room for others.
     Idle,
     /// The device has been removed.
     Closed,
 }
 
 impl ZoneFile {
-    /// A file that nobody has needed yet.
+    /// A file that is not open.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             state <- new_spinlock!(State::Unopened, "zloop_zone_file"),
             used: AtomicFlag::new(false),
-            untold <- new_mutex!(Ok(()), "zloop_untold"),
+            unreported <- new_mutex!(Ok(()), "zloop_unreported"),
         })
     }
 
@@ -268,7 +269,7 @@ impl ZoneFile {
         }
     }
 
-    /// Gives out the file, with the state locked.
+    /// A reference to the file, which is marked as used. The caller holds the lock of the state.
     fn share(&self, file: &OpenFile) -> ARef<File> {
         if !self.used.load(Relaxed) {
             self.used.store(true, Relaxed);
@@ -276,11 +277,11 @@ impl ZoneFile {
         file.share()
     }
 
-    /// The file of zone `zone`, which is opened if it isn't open; may sleep.
+    /// The file of zone `zone`. Opens it if it is not open; may sleep.
     ///
     /// # Errors
     ///
-    /// EIO once the device has been removed; what the file system says otherwise.
+    /// EIO after the device has been removed. The file system's error otherwise.
     pub(crate) fn get_or_open(
         self: &Arc<Self>,
         files: &ZoneFiles,
@@ -289,7 +290,7 @@ impl ZoneFile {
         if let Some(file) = self.get() {
             return Ok(file);
         }
-        // What is not used is closed after the lock is released.
+        // If another task was faster, `opened` is dropped after the lock is released.
         let opened = files.open(zone)?;
         let file = opened.share();
         {
@@ -304,7 +305,8 @@ impl ZoneFile {
         Ok(file)
     }
 
-    /// The same, but [`None`] if it was never opened: then nothing was written to it.
+    /// Like [`Self::get_or_open`], but returns [`None`] if the file was never opened. Nothing was
+    /// written to it then.
     pub(crate) fn get_if_used(
         self: &Arc<Self>,
         files: &ZoneFiles,
@@ -316,15 +318,15 @@ impl ZoneFile {
         self.get_or_open(files, zone).map(Some)
     }
 
-    /// Makes `file`, which is this one's, durable; may sleep.
+    /// Makes `file` durable; may sleep. It must be a reference to this file.
     ///
     /// # Errors
     ///
-    /// What the file system says, now or when the file was closed to make room for others.
+    /// The file system's error, of now or of when the file was closed to make room for others.
     pub(crate) fn sync(&self, file: &File) -> Result {
-        let mut untold = self.untold.lock();
+        let mut unreported = self.unreported.lock();
         let synced = file.sync();
-        replace(&mut *untold, Ok(())).and(synced)
+        replace(&mut *unreported, Ok(())).and(synced)
     }
 
     /// Closes the file until it is needed again, unless it is in use; may sleep. Returns whether
@@ -336,10 +338,10 @@ impl ZoneFile {
                 State::Open(file) => file.share(),
                 State::Unopened | State::Idle | State::Closed => return true,
             };
-            let mut untold = self.untold.lock();
-            *untold = untold.and(file.sync());
+            let mut unreported = self.unreported.lock();
+            *unreported = unreported.and(file.sync());
         }
-        // Who has used it since `used` was cleared may have written after the sync.
+        // A task that used the file since `used` was cleared may have written after the sync.
         let is_idle = |file: &OpenFile| !file.is_shared() && !self.used.load(Relaxed);
         self.leave(
             |state| matches!(state, State::Open(file) if is_idle(file)),
@@ -347,19 +349,19 @@ impl ZoneFile {
         )
     }
 
-    /// Closes the file; may sleep. What is under way on it must have ended.
+    /// Closes the file; may sleep. All I/O on it must have ended.
     pub(crate) fn close(&self) {
         self.leave(|_| true, State::Closed);
     }
 
-    /// Changes the state if `condition` is true of it. Returns whether the file is not open then.
+    /// Changes the state to `next` if `condition` is true. Returns whether the file is not open.
     fn leave(&self, condition: impl FnOnce(&State) -> bool, next: State) -> bool {
         let mut state = self.state.lock();
         if !condition(&state) {
             return !matches!(*state, State::Open(_));
         }
         let previous = replace(&mut *state, next);
-        // Not before the lock is released.
+        // Dropping the file sleeps, so the lock is released first.
         drop(state);
         drop(previous);
         true

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A set of the blocks of a zone: a bit for each.
+//! A set of the blocks of a zone: a bitmap.
 //!
-//! What the bits are kept in is for the user to choose, so that this works without a kernel, too.
+//! The user chooses the type that holds the words, so that host tests can run without a kernel.
 
 use core::ops::{
     DerefMut,
@@ -12,7 +12,7 @@ use core::ops::{
 /// A set of blocks, by their number in the zone. In the kernel `W` is a vector of words.
 pub(crate) struct BlockSet<W>(W);
 
-/// How many words of bits a set needs for blocks with numbers below `nr_blocks`.
+/// The number of words that a set of blocks with numbers below `nr_blocks` needs.
 pub(crate) const fn words(nr_blocks: u64) -> u64 {
     nr_blocks.div_ceil(u64::BITS as u64)
 }
@@ -23,7 +23,7 @@ impl<W: DerefMut<Target = [u64]>> BlockSet<W> {
         Self(words)
     }
 
-    /// Where the bit of a block is: the index of its word, and the bit in it.
+    /// The index of a block's word, and its bit in the word.
     fn place(block: u64) -> (Option<usize>, u64) {
         let word = block / u64::from(u64::BITS);
         (
@@ -32,14 +32,14 @@ impl<W: DerefMut<Target = [u64]>> BlockSet<W> {
         )
     }
 
-    /// Whether a block is in the set. One that there is no bit for is not.
+    /// Whether a block is in the set. A block without a bit is not.
     pub(crate) fn contains(&self, block: u64) -> bool {
         let (index, bit) = Self::place(block);
         let word = index.and_then(|index| self.0.get(index));
         word.is_some_and(|word| word & bit != 0)
     }
 
-    /// Adds blocks, as far as there are bits for them.
+    /// Adds the blocks that have bits.
     pub(crate) fn insert(&mut self, blocks: Range<u64>) {
         for block in blocks {
             let (index, bit) = Self::place(block);

@@ -2,31 +2,35 @@
 
 //! Declaring zones read-only or offline.
 //!
-//! What is declared belongs to the device: it is in its directory, in the file `conditions`, and a
-//! later `add` finds it there. The C driver takes no notice of that file. [`ConditionOverride`] has
-//! its language.
+//! The file `conditions` in the directory of the device records the declared conditions, so that a
+//! later `add` restores them. The C driver ignores this file. [`ConditionOverride`] has its
+//! language.
 //!
-//! With `write_fault` a zone is declared to have failed by a write that fails.
+//! With `write_fault`, a write that fails declares its zone failed.
 //!
-//! A zone that is declared good again is what its file says: it is looked at as after a write that
-//! has failed.
+//! A zone that is declared good is repaired as after a failed write: its condition follows from its
+//! file.
 
 use crate::{
     backing::MODE,
-    device::zone_table::Zone, //
-    device::Device,
+    cmd_err,
+    device::{
+        zone_table::ZoneRef,
+        Device, //
+    },
     kernel_ext::{
         fmt::Shown,
         fs::FileExt,
         task::BlockIoScope, //
     },
     options::recorded_declarations,
-    refuse,
-    zone::condition_override::{
-        overrides,
-        ConditionOverride, //
+    zone::{
+        condition_override::{
+            overrides,
+            ConditionOverride, //
+        },
+        Failure, //
     },
-    zone::Failure,
 };
 use kernel::{
     fs::file::flags,
@@ -34,47 +38,49 @@ use kernel::{
     str::CString, //
 };
 
-/// The record of what is declared.
+/// The name of the record.
 const RECORD: &CStr = c"conditions";
-/// The next one while it is being written.
+/// The name of a new record while it is being written.
 const NEXT_RECORD: &CStr = c"conditions.new";
-/// More than a record is ever long, in bytes: a line for every other zone of the largest device.
+/// Upper bound on the length of a record in bytes: a line for every other zone of the largest
+/// device.
 const RECORD_MAX: u64 = 128 << 20;
 
-/// Whether what is declared is what is recorded.
+/// Whether the record has the declared conditions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recorded {
-    /// It is.
+    /// It has.
     Yes,
-    /// That could not be made so. It is tried again with the next declaration, and when the device
-    /// is closed.
+    /// It could not be written. The next declaration writes it again, as does the end of the
+    /// device.
     Perhaps,
 }
 
 impl Device {
-    /// What a zone was declared to be.
+    /// The declared condition of a zone.
     pub(crate) fn declared(&self, number: u32) -> Option<Failure> {
         match self.zones().get(number)? {
-            Zone::Sequential(zone) => zone.declared(),
-            Zone::Conventional(_) => None,
+            ZoneRef::Sequential(zone) => zone.declared(),
+            ZoneRef::Conventional(_) => None,
         }
     }
 
     /// Declares zones failed or good, and records it; may sleep.
     ///
-    /// The block layer doesn't know of it yet: the zones must be revalidated.
+    /// The caller then revalidates the zones: the block layer has their old conditions.
     ///
     /// # Errors
     ///
-    /// EINVAL if there are no such sequential zones, what the file system says if it can't be
-    /// recorded. Nothing is declared then.
+    /// EINVAL if there are no such sequential zones; the file system's error if the record can't be
+    /// written. The conditions are unchanged then.
     pub(crate) fn declare(&self, declaration: &ConditionOverride) -> Result {
         let zones = declaration.zones;
         self.check(declaration)?;
         for number in zones.numbers() {
-            self.zones().touch(number, GFP_KERNEL)?;
+            self.zones().get_or_create(number, GFP_KERNEL)?;
         }
-        // A write that has failed may wait for the lock: no allocation may wait for it.
+        // A failed write may wait for this lock, so an allocation under it must not wait for
+        // writes.
         let _scope = BlockIoScope::enter();
         let mut recorded = self.declaring.lock();
         let failure = |number| {
@@ -85,8 +91,8 @@ impl Device {
             }
         };
         self.record(&mut recorded, failure).inspect_err(|err| {
-            refuse!(
-                self.common().id(),
+            cmd_err!(
+                self.shared().id(),
                 "{}: can't be recorded: {err:?}",
                 Shown(declaration)
             );
@@ -95,13 +101,13 @@ impl Device {
         Ok(())
     }
 
-    /// Records what is declared of all zones, after that of one was changed; may sleep.
+    /// Writes the record after the declared condition of a zone has changed; may sleep.
     pub(crate) fn record_declared(&self) -> Result {
         let mut recorded = self.declaring.lock();
         self.record(&mut recorded, |number| self.declared(number))
     }
 
-    /// Records what is declared of all zones if that has failed before; may sleep.
+    /// Writes the record if that has failed before; may sleep.
     pub(crate) fn record_again(&self) -> Result {
         let mut recorded = self.declaring.lock();
         match *recorded {
@@ -110,33 +116,32 @@ impl Device {
         }
     }
 
-    /// Declares the zones of a new device what they were recorded to be; may sleep.
+    /// Restores the declared conditions of a new device from its record; may sleep.
     ///
     /// # Errors
     ///
     /// EINVAL if the record is damaged.
     pub(crate) fn restore_declared(&self) -> Result {
         let text = self.read_record().inspect_err(|err| {
-            refuse!(
-                self.common().id(),
+            cmd_err!(
+                self.shared().id(),
                 "can't read the file conditions: {err:?}"
             );
         })?;
         let mut next = 0;
         for declaration in recorded_declarations(&text) {
             let declaration = declaration.map_err(|err| {
-                refuse!(
-                    self.common().id(),
+                cmd_err!(
+                    self.shared().id(),
                     "the file conditions is damaged: {}",
                     Shown(err)
                 );
                 EINVAL
             })?;
-            // Each zone is there once, so that there is no end of work in a text that somebody has
-            // made up.
+            // Each zone must be there once, so that a forged record can't cause endless work.
             if declaration.zones.first() < next {
-                refuse!(
-                    self.common().id(),
+                cmd_err!(
+                    self.shared().id(),
                     "the file conditions is damaged: {}: must be behind zone {}",
                     Shown(declaration),
                     next - 1
@@ -146,16 +151,16 @@ impl Device {
             self.check(&declaration)?;
             next = declaration.zones.last().saturating_add(1);
             for number in declaration.zones.numbers() {
-                self.zones().touch(number, GFP_KERNEL)?;
+                self.zones().get_or_create(number, GFP_KERNEL)?;
             }
             self.apply(&declaration);
         }
         Ok(())
     }
 
-    /// Refuses what is not for sequential zones of this device.
+    /// Checks that a declaration is for sequential zones of this device.
     fn check(&self, declaration: &ConditionOverride) -> Result {
-        let geometry = self.common().geometry();
+        let geometry = self.shared().geometry();
         let is_sequential = |zone: &u32| !geometry.is_conventional(*zone);
         let last = geometry.nr_zones() - 1;
         let first = match geometry.is_conventional(0) {
@@ -168,16 +173,16 @@ impl Device {
             .filter(|zone| *zone > first)
             .find(|zone| !is_sequential(zone))
         {
-            refuse!(
-                self.common().id(),
+            cmd_err!(
+                self.shared().id(),
                 "{}: zone {zone} is conventional",
                 Shown(declaration)
             );
             return Err(EINVAL);
         }
         if zones.first() < first || zones.last() > last {
-            refuse!(
-                self.common().id(),
+            cmd_err!(
+                self.shared().id(),
                 "{}: must be from {first} to {last}, which are the sequential zones",
                 Shown(declaration)
             );
@@ -186,24 +191,24 @@ impl Device {
         Ok(())
     }
 
-    /// Declares zones of which each was touched.
+    /// Declares zones, which must all be in use.
     fn apply(&self, declaration: &ConditionOverride) {
         for number in declaration.zones.numbers() {
-            if let Some(Zone::Sequential(zone)) = self.zones().get(number) {
+            if let Some(ZoneRef::Sequential(zone)) = self.zones().get(number) {
                 zone.declare(declaration.failure);
             }
         }
     }
 
-    /// Writes down what is declared of each zone.
+    /// Writes the declared condition of each zone to the record.
     fn record(&self, recorded: &mut Recorded, failure: impl Fn(u32) -> Option<Failure>) -> Result {
         *recorded = Recorded::Perhaps;
         let mut text = KVVec::new();
-        for declaration in overrides(0..self.common().geometry().nr_zones(), failure) {
+        for declaration in overrides(0..self.shared().geometry().nr_zones(), failure) {
             let line = CString::try_from_fmt(fmt!("{}\n", Shown(declaration)))?;
             text.extend_from_slice(line.to_bytes(), GFP_KERNEL)?;
         }
-        self.common().files().with_directory(|directory| {
+        self.shared().files().with_directory(|directory| {
             directory.unlink_if_there(NEXT_RECORD)?;
             if text.is_empty() {
                 directory.unlink_if_there(RECORD)?;
@@ -219,9 +224,9 @@ impl Device {
         Ok(())
     }
 
-    /// Reads what was written down; that is nothing if there is no record.
+    /// Reads the record. It is empty if there is no file.
     fn read_record(&self) -> Result<KVVec<u8>> {
-        self.common().files().with_directory(|directory| {
+        self.shared().files().with_directory(|directory| {
             let file = match directory.open_file(RECORD, flags::O_RDONLY) {
                 Err(err) if err == ENOENT => return Ok(KVVec::new()),
                 result => result?,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has been asked of a device, in numbers.
+//! Counters of requests and zone resets.
 //!
-//! Each request is counted when it ends, in whatever context that is. The numbers are only ever
-//! looked at, so nothing is ordered by them, and a reader may see one of them change before
-//! another. They begin at 0 with each `add`.
+//! Each request is counted when it ends, in any context. The counters are for display only: they
+//! order nothing, and a reader may see one of them change before another. They start at 0 with each
+//! `add`.
 
 use crate::kernel_ext::block::{
-    mq::Command,
+    mq::ReqOp,
     Status, //
 };
 use core::fmt;
@@ -16,30 +16,29 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// All operations, in the order in which they are shown, and what each is called: the block layer's
-/// name for it.
-const COMMANDS: [(Command, &str); 11] = [
-    (Command::Read, "read"),
-    (Command::Write, "write"),
-    (Command::Flush, "flush"),
-    (Command::Discard, "discard"),
-    (Command::WriteZeroes, "write_zeroes"),
-    (Command::ZoneAppend, "zone_append"),
-    (Command::ZoneOpen, "zone_open"),
-    (Command::ZoneClose, "zone_close"),
-    (Command::ZoneFinish, "zone_finish"),
-    (Command::ZoneReset, "zone_reset"),
-    (Command::ZoneResetAll, "zone_reset_all"),
+/// All operations in the order of display, with the block layer's names.
+const OPERATIONS: [(ReqOp, &str); 11] = [
+    (ReqOp::Read, "read"),
+    (ReqOp::Write, "write"),
+    (ReqOp::Flush, "flush"),
+    (ReqOp::Discard, "discard"),
+    (ReqOp::WriteZeroes, "write_zeroes"),
+    (ReqOp::ZoneAppend, "zone_append"),
+    (ReqOp::ZoneOpen, "zone_open"),
+    (ReqOp::ZoneClose, "zone_close"),
+    (ReqOp::ZoneFinish, "zone_finish"),
+    (ReqOp::ZoneReset, "zone_reset"),
+    (ReqOp::ZoneResetAll, "zone_reset_all"),
 ];
 
-/// The numbers of a device.
+/// The counters of a device.
 pub(crate) struct Counters {
-    requests: [Requests; COMMANDS.len()],
-    /// Zones that were reset, each by itself or with all others.
+    requests: [Requests; OPERATIONS.len()],
+    /// Zones that were reset, also by a reset of all zones.
     zones_reset: Atomic<u64>,
 }
 
-/// How many requests have ended.
+/// The numbers of ended requests.
 struct Requests {
     all: Atomic<u64>,
     failed: Atomic<u64>,
@@ -53,13 +52,13 @@ impl Counters {
                     all: Atomic::new(0),
                     failed: Atomic::new(0),
                 }
-            }; COMMANDS.len()],
+            }; OPERATIONS.len()],
             zones_reset: Atomic::new(0),
         }
     }
 
     /// Counts a request that ends.
-    pub(crate) fn request_ended(&self, command: Command, status: Status) {
+    pub(crate) fn request_ended(&self, command: ReqOp, status: Status) {
         if let Some(requests) = self.requests.get(index(command)) {
             let _ = requests.all.fetch_add(1, Relaxed);
             if status != Status::OK {
@@ -74,27 +73,27 @@ impl Counters {
     }
 }
 
-/// The place of a command in [`COMMANDS`].
-fn index(command: Command) -> usize {
-    match command {
-        Command::Read => 0,
-        Command::Write => 1,
-        Command::Flush => 2,
-        Command::Discard => 3,
-        Command::WriteZeroes => 4,
-        Command::ZoneAppend => 5,
-        Command::ZoneOpen => 6,
-        Command::ZoneClose => 7,
-        Command::ZoneFinish => 8,
-        Command::ZoneReset => 9,
-        Command::ZoneResetAll => 10,
+/// The index of an operation in [`OPERATIONS`].
+fn index(op: ReqOp) -> usize {
+    match op {
+        ReqOp::Read => 0,
+        ReqOp::Write => 1,
+        ReqOp::Flush => 2,
+        ReqOp::Discard => 3,
+        ReqOp::WriteZeroes => 4,
+        ReqOp::ZoneAppend => 5,
+        ReqOp::ZoneOpen => 6,
+        ReqOp::ZoneClose => 7,
+        ReqOp::ZoneFinish => 8,
+        ReqOp::ZoneReset => 9,
+        ReqOp::ZoneResetAll => 10,
     }
 }
 
 /// Writes a line for each number: a name, and the number.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (command, name) in COMMANDS {
+        for (command, name) in OPERATIONS {
             if let Some(requests) = self.requests.get(index(command)) {
                 writeln!(f, "{name} {}", requests.all.load(Relaxed))?;
                 writeln!(f, "{name}_errors {}", requests.failed.load(Relaxed))?;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be seen of a device beside its disk.
+//! The files of a device in debugfs.
 //!
 //! In debugfs each device has a directory, `zloop/zloop0`, with files to be read:
 //!
 //! ```text
-//!   counters    a name and a number on each line: requests that have ended, by operation, and
-//!               those that failed; zones that were reset; zones that were closed to make room;
-//!               how many are open and active now, and were at most
+//!   counters    a name and a number on each line: ended requests by operation, failed requests,
+//!               zone resets, zones that were closed to open another one, and the present and the
+//!               largest numbers of open and active zones
 //!   zones       the zones, see below
 //! ```
 //!
-//! A line of `zones` has the numbers of a zone, or of the first and the last of many that are
-//! alike; the type; the condition as `blkzone report` shortens it; how many sectors are written,
-//! `-` if that is not known; the capacity and the length in sectors:
+//! A line of `zones` has: the number of a zone, or of the first and the last of a run of equal
+//! zones; the type; the condition as abbreviated by `blkzone report`; the number of written
+//! sectors, or `-` if it is not known; the capacity and the length in sectors:
 //!
 //! ```text
 //!   0-3 cnv nw - 8192 8192
@@ -21,21 +21,22 @@
 //!   5-63 seq em 0 6144 8192
 //! ```
 //!
-//! Looking changes nothing, and waits for no I/O: a zone that is to be repaired is shown as it is,
-//! and a device of a million zones of which few are in use is a few lines.
+//! Reading changes nothing and waits for no I/O: a zone that needs a repair is shown as it is.
 
 use crate::{
-    device::zone_table::{
-        Entry,
-        Zone, //
+    device::{
+        zone_table::{
+            Entry,
+            ZoneRef, //
+        },
+        Device, //
     },
-    device::Device,
     kernel_ext::debugfs::{
         Directory,
         SharedDirectory,
         Show, //
     },
-    zone::Condition,
+    zone::Condition, //
 };
 use core::fmt;
 use kernel::{prelude::*, str::CString, sync::Arc};
@@ -49,13 +50,13 @@ impl StatusRoot {
         Ok(Self(Arc::new(root, GFP_KERNEL)?))
     }
 
-    /// Shows a device until what is returned is dropped.
+    /// Makes the files of a device. They disappear when the result is dropped.
     ///
     /// # Errors
     ///
-    /// ENOMEM. If debugfs can't show it, that is no error.
+    /// ENOMEM. It is no error if debugfs can't make the files.
     pub(crate) fn show(&self, device: Arc<Device>) -> Result<DeviceStatus> {
-        let name = CString::try_from_fmt(fmt!("zloop{}", device.common().id()))?;
+        let name = CString::try_from_fmt(fmt!("zloop{}", device.shared().id()))?;
         let directory = SharedDirectory::new(&name, self.0.clone(), device);
         directory.file::<CountersFile>(c"counters");
         directory.file::<ZonesFile>(c"zones");
@@ -85,10 +86,10 @@ impl Show<Device> for ZonesFile {
 }
 
 fn write_counters(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let common = device.common();
-    fmt::Display::fmt(common.counters(), f)?;
+    let shared = device.shared();
+    fmt::Display::fmt(shared.counters(), f)?;
     let (usage, open, active) = {
-        let set = common.open_zones().lock();
+        let set = shared.open_zones().lock();
         (set.usage(), set.nr_open(), set.nr_active())
     };
     writeln!(f, "implicit_closes {}", usage.implicit_closes)?;
@@ -98,9 +99,9 @@ fn write_counters(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "active_zones_most {}", usage.most_active)
 }
 
-/// What is shown of a zone.
+/// The display of a zone, without its number.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Shape {
+struct ZoneDisplay {
     kind: Kind,
     capacity: u64,
     len: u64,
@@ -109,11 +110,11 @@ struct Shape {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Conventional,
-    /// The condition, and how many sectors are written, if it is known.
+    /// The condition, and the number of written sectors if it is known.
     Sequential(Condition, Option<u64>),
 }
 
-impl fmt::Display for Shape {
+impl fmt::Display for ZoneDisplay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             kind,
@@ -134,7 +135,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// A condition as `blkzone report` has it.
+/// The abbreviation that `blkzone report` uses for a condition.
 fn short(condition: Condition) -> &'static str {
     match condition {
         Condition::Empty => "em",
@@ -147,21 +148,21 @@ fn short(condition: Condition) -> &'static str {
     }
 }
 
-fn shape_of(device: &Device, number: u32) -> Option<Shape> {
-    let geometry = device.common().geometry();
+fn display_of(device: &Device, number: u32) -> Option<ZoneDisplay> {
+    let geometry = device.shared().geometry();
     let capacity = geometry.zone_capacity(number);
     let kind = match device.zones().entry(number)? {
-        Entry::FoundConventional | Entry::Touched(Zone::Conventional(_)) => Kind::Conventional,
-        Entry::Found(written) => {
+        Entry::UnusedConventional | Entry::InUse(ZoneRef::Conventional(_)) => Kind::Conventional,
+        Entry::Unused(written) => {
             Kind::Sequential(Condition::found(written, capacity), Some(written))
         }
-        Entry::Touched(Zone::Sequential(zone)) => {
+        Entry::InUse(ZoneRef::Sequential(zone)) => {
             let (snapshot, known) = zone.peek();
             let written = known.then_some(snapshot.write_pointer);
             Kind::Sequential(snapshot.condition, written)
         }
     };
-    Some(Shape {
+    Some(ZoneDisplay {
         kind,
         capacity,
         len: geometry.zone_len(number),
@@ -169,26 +170,26 @@ fn shape_of(device: &Device, number: u32) -> Option<Shape> {
 }
 
 fn write_zones(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut run: Option<(u32, u32, Shape)> = None;
-    for number in 0..device.common().geometry().nr_zones() {
-        let Some(shape) = shape_of(device, number) else {
+    let mut run: Option<(u32, u32, ZoneDisplay)> = None;
+    for number in 0..device.shared().geometry().nr_zones() {
+        let Some(display) = display_of(device, number) else {
             break;
         };
         run = Some(match run {
-            Some((first, _, same)) if same == shape => (first, number, same),
+            Some((first, _, same)) if same == display => (first, number, same),
             before => {
                 write_run(before, f)?;
-                (number, number, shape)
+                (number, number, display)
             }
         });
     }
     write_run(run, f)
 }
 
-fn write_run(run: Option<(u32, u32, Shape)>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn write_run(run: Option<(u32, u32, ZoneDisplay)>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match run {
         None => Ok(()),
-        Some((first, last, shape)) if first == last => writeln!(f, "{first} {}", shape),
-        Some((first, last, shape)) => writeln!(f, "{first}-{last} {}", shape),
+        Some((first, last, display)) if first == last => writeln!(f, "{first} {}", display),
+        Some((first, last, display)) => writeln!(f, "{first}-{last} {}", display),
     }
 }

@@ -2,41 +2,40 @@
 
 //! Discard and write zeroes.
 //!
-//! In a conventional zone either makes a hole in the zone's file: what is there reads as zeros from
-//! then on, and its space goes back to the file system. Write zeroes may ask for the space to be
-//! kept; then the file system allocates it without writing to it. The file stays as long as the
-//! zone.
+//! In a conventional zone both punch a hole in the zone's file: the sectors read as zeros, and the
+//! file system gets the space back. Write zeroes with `REQ_NOUNMAP` keeps the space: the file
+//! system allocates it without writing to it. The file stays as long as the zone.
 //!
-//! In a sequential zone write zeroes is a write like others, which must be at the write pointer:
-//! see [`crate::device::sequential`]. A discard is refused there: behind the write pointer there is
-//! no data, and a reset gives back the space below it.
+//! In a sequential zone write zeroes is a write at the write pointer: see
+//! [`crate::device::sequential`]. A discard is refused there: there is no data behind the write
+//! pointer, and a reset frees the space below it.
 //!
-//! Neither is offered if the file system has no holes. The block layer writes zeros then.
+//! If the file system has no holes, the disk offers neither, and the block layer writes zeros.
 
 use crate::{
-    device::zone_table::Zone,
     device::{
-        Device,
-        Zloop, //
+        queue_rq::ZloopQueue,
+        zone_table::ZoneRef,
+        Device, //
     },
+    io_err_ratelimited,
     kernel_ext::{
         block::{
             mq::{
-                Command,
+                ReqOp,
                 Request, //
             },
-            Status,
+            Status, //
         },
         fs::FileExt, //
     },
-    report,
 };
 use kernel::{
     block::SECTOR_SHIFT,
     prelude::*, //
 };
 
-/// The part of a request that is for one zone.
+/// The part of a request in one zone.
 struct Part {
     zone: u32,
     /// The first sector, from the start of the device.
@@ -45,10 +44,9 @@ struct Part {
     end: u64,
 }
 
-/// The parts of the sectors from `start` to `end`, for each zone one. It ends early where the
-/// device does.
+/// The parts of the sectors from `start` to `end`, one for each zone, up to the end of the device.
 fn parts(device: &Device, start: u64, end: u64) -> impl Iterator<Item = Part> + '_ {
-    let geometry = device.common().geometry();
+    let geometry = device.shared().geometry();
     let mut start = start;
     core::iter::from_fn(move || {
         if start >= end {
@@ -69,7 +67,7 @@ fn parts(device: &Device, start: u64, end: u64) -> impl Iterator<Item = Part> + 
 }
 
 /// Carries out a discard, or write zeroes in conventional zones; may sleep.
-pub(crate) fn zero(request: Request<Zloop>) {
+pub(crate) fn zero(request: Request<ZloopQueue>) {
     let status = match zero_all(&request) {
         Ok(()) => Status::OK,
         Err(err) => err.into(),
@@ -77,17 +75,17 @@ pub(crate) fn zero(request: Request<Zloop>) {
     request.end(status);
 }
 
-fn zero_all(request: &Request<Zloop>) -> Result {
+fn zero_all(request: &Request<ZloopQueue>) -> Result {
     let start = request.sector();
     let end = start.saturating_add(u64::from(request.sectors()));
     let device = request.queue_data();
-    let geometry = device.common().geometry();
-    let name = request.command().map_or("request", Command::name);
-    // A discard may go from one zone to the next. What is refused changes nothing.
+    let geometry = device.shared().geometry();
+    let name = request.op().map_or("request", ReqOp::name);
+    // A discard may cross zones. All of them are checked before the first change.
     let sequential = parts(&device, start, end).find(|part| !geometry.is_conventional(part.zone));
     if let Some(part) = sequential {
-        report!(
-            device.common(),
+        io_err_ratelimited!(
+            device.shared(),
             "zone {}: {name} at sector {start}, {} sectors, refused: the zone is sequential",
             part.zone,
             request.sectors()
@@ -96,8 +94,8 @@ fn zero_all(request: &Request<Zloop>) -> Result {
     }
     for part in parts(&device, start, end) {
         zero_part(&device, request, &part).inspect_err(|err| {
-            report!(
-                device.common(),
+            io_err_ratelimited!(
+                device.shared(),
                 "zone {}: {name} at sector {}, {} sectors, failed: {err:?}",
                 part.zone,
                 part.start,
@@ -108,31 +106,31 @@ fn zero_all(request: &Request<Zloop>) -> Result {
     Ok(())
 }
 
-fn zero_part(device: &Device, request: &Request<Zloop>, part: &Part) -> Result {
-    let zone_start = device.common().geometry().zone_start(part.zone);
+fn zero_part(device: &Device, request: &Request<ZloopQueue>, part: &Part) -> Result {
+    let zone_start = device.shared().geometry().zone_start(part.zone);
     let from = part.start.checked_sub(zone_start).ok_or(EIO)? << SECTOR_SHIFT;
     let to = part.end.checked_sub(zone_start).ok_or(EIO)? << SECTOR_SHIFT;
-    let Zone::Conventional(zone) = device.zones().touch(part.zone, GFP_KERNEL)? else {
+    let ZoneRef::Conventional(zone) = device.zones().get_or_create(part.zone, GFP_KERNEL)? else {
         return Err(EIO);
     };
     let file = zone.file_to_write(from, to)?;
-    // Somebody has cut the file. It would stay as short as it is.
-    if !file.is_known_to_have(to) && file.size()? < to {
+    // The file was cut from outside, and would stay too short.
+    if !file.i_size_covers(to) && file.size()? < to {
         return Err(EIO);
     }
-    if request.command() == Some(Command::WriteZeroes) && request.data().meet_faults() {
+    if request.op() == Some(ReqOp::WriteZeroes) && request.data().meet_faults() {
         let sectors = part.end.saturating_sub(part.start);
-        let faults = device.common().faults();
-        let block = device.common().block_sectors();
+        let faults = device.shared().faults();
+        let block = device.shared().block_sectors();
         if faults.spoil_write(part.start, sectors, block)?.is_some() {
             return Err(EIO);
         }
     }
-    let zeroed = match request.command() {
-        Some(Command::WriteZeroes) if request.is_nounmap() => file.zero_range(from, to),
+    let zeroed = match request.op() {
+        Some(ReqOp::WriteZeroes) if request.is_nounmap() => file.zero_range(from, to),
         _ => file.punch_hole(from, to),
     };
-    // Even one that fails may have changed something.
-    device.common().dirty().mark(part.zone);
+    // A failed call may have changed a part.
+    device.shared().dirty().mark(part.zone);
     zeroed
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Faults that a command injects into a device that is there.
+//! Fault injection into a device.
 //!
-//! `fault.rs` has the rules. Whether a request meets the faults is decided when it arrives, and the
-//! request carries that along. They are asked where it is about to be carried out, by whoever may
-//! sleep: a request that meets faults is not done at once. Without any, it costs the reading of
-//! one flag. Faults are gone when the device is removed.
+//! `fault.rs` has the rules. `queue_rq` decides whether the faults apply to a request, and the
+//! request carries this decision. The faults are applied where the request is carried out, in a
+//! context that may sleep. Without faults this costs the read of one flag. The faults end with the
+//! device.
 
 use crate::fault::{
     Arrival,
@@ -37,17 +37,17 @@ use kernel::{
     types::ScopeGuard,
 };
 
-/// How many rows of bad sectors a device can have, for reads and for writes.
+/// The largest number of ranges of bad sectors of a device, for reads and for writes each.
 pub(crate) const MAX_ROWS: usize = 512;
 
 /// The faults of a device.
 #[pin_data]
 pub(crate) struct FaultInjection {
-    /// Whether requests have to ask for them.
+    /// Whether requests have to check the faults.
     armed: AtomicFlag,
     #[pin]
     inner: SpinLock<Inner>,
-    /// Where the clock of the faults begins.
+    /// The faults' clock starts here.
     epoch: Instant<Monotonic>,
 }
 
@@ -62,17 +62,17 @@ impl Inner {
     }
 }
 
-/// Whether requests meet faults.
+/// Whether faults apply to new requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// They do.
+    /// They do, if there are any.
     Active,
-    /// They don't: somebody waits for their ends, and must not wait for ever.
+    /// They don't: a task drains the requests, which must all end.
     Suspended,
 }
 
 impl FaultInjection {
-    /// No faults, with room for some.
+    /// Makes an empty set of faults, with room for bad sectors.
     pub(crate) fn new() -> Result<impl PinInit<Self>> {
         let none = Sectors::new(0, 0).ok_or(EINVAL)?;
         let rows = || KVec::from_elem(none, MAX_ROWS, GFP_KERNEL);
@@ -87,7 +87,7 @@ impl FaultInjection {
         }))
     }
 
-    /// Does what a command asks for.
+    /// Carries out an `inject` command.
     pub(crate) fn inject(&self, injection: &Injection) -> Result<(), TooMany> {
         let mut inner = self.inner.lock();
         let result = inner.faults.inject(injection);
@@ -95,8 +95,8 @@ impl FaultInjection {
         result
     }
 
-    /// Has requests be carried out as if there were no faults, for who waits for all that are under
-    /// way. They are there again when the result is dropped. One at a time does this.
+    /// Suspends injection until the result is dropped, while the caller drains the requests under
+    /// way. One task at a time may do this.
     pub(crate) fn suspend(&self) -> impl Drop + '_ {
         self.set_mode(Mode::Suspended);
         ScopeGuard::new(|| self.set_mode(Mode::Active))
@@ -108,12 +108,12 @@ impl FaultInjection {
         self.armed.store(inner.are_armed(), Relaxed);
     }
 
-    /// Whether there are any faults. Those who find none need not ask.
+    /// Whether there are faults to check.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Relaxed)
     }
 
-    /// Asks the faults, if there are any. What that was the last of is forgotten.
+    /// Calls `f` with the faults, and removes those that are used up.
     fn ask<R>(&self, question: impl FnOnce(&mut Faults<KVec<Sectors>>) -> R) -> Option<R> {
         if !self.is_armed() {
             return None;
@@ -124,12 +124,12 @@ impl FaultInjection {
         answer
     }
 
-    /// What becomes of a request that has just arrived.
+    /// Decides whether a new request is lost, requeued, or carried out.
     pub(crate) fn arrive(&self) -> Arrival {
         self.ask(Faults::arrive).unwrap_or(Arrival::Normal)
     }
 
-    /// Whether a command for a zone fails.
+    /// Whether a zone management command fails.
     pub(crate) fn fails(&self, command: ZoneCommand) -> bool {
         self.ask(|faults| faults.fails(command)).unwrap_or(false)
     }
@@ -140,13 +140,13 @@ impl FaultInjection {
             .unwrap_or(false)
     }
 
-    /// Has a write of `sectors` of the device from `first` on wait, and says how much is written of
-    /// it, in blocks of `block` sectors, before it fails: so many bytes, or all if it does not. May
-    /// sleep.
+    /// Delays a write of `sectors` of the device from `first` on, and returns the number of bytes
+    /// that are written before it fails, in blocks of `block` sectors. [`None`] if it does not
+    /// fail. May sleep.
     ///
     /// # Errors
     ///
-    /// EIO if it is nothing.
+    /// EIO if it fails and nothing is written.
     pub(crate) fn spoil_write(&self, first: u64, sectors: u64, block: u64) -> Result<Option<u64>> {
         self.delay(Kind::Write, sectors << SECTOR_SHIFT);
         let spoiled = self
@@ -167,17 +167,17 @@ impl FaultInjection {
         .unwrap_or(false)
     }
 
-    /// Waits as long as a request of so many bytes is to take longer; may sleep.
+    /// Waits for the injected delay of a request of this number of bytes; may sleep.
     pub(crate) fn delay(&self, kind: Kind, bytes: u64) {
         let now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(0);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let mut left = self
             .ask(|faults| faults.delay(kind, bytes, now))
             .unwrap_or(0);
-        // A sleep has a longest length, and a command in between may take back what is asked for.
+        // One sleep has a maximum, and a command may remove the delay meanwhile.
         while left > 0 && self.is_armed() {
             let nanos = left.min(NSEC_PER_SEC);
-            // CAST: It is a second at most.
+            // CAST: At most one second.
             fsleep(Delta::from_nanos(nanos as i64));
             left = left.saturating_sub(nanos);
         }

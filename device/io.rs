@@ -2,37 +2,38 @@
 
 //! One request, from the moment it is started to its end.
 //!
-//! `device/sequential.rs` carries out what changes a sequential zone. Most of the rest is here:
-//! reads, writes to conventional zones, and flushes.
+//! This file carries out reads and writes to conventional zones. `device/sequential.rs` carries out
+//! all changes of sequential zones.
 //!
-//! Small reads, and small writes to conventional zones, are first tried by the task that queues
-//! them: they mostly need no waiting, and a trip through a workqueue costs more than the rest. What
-//! has to wait, or does not succeed, is done again by a work item, which may sleep and has nobody's
-//! limits.
+//! The task that queues a small request first tries it itself, without waiting: see
+//! [`at_once`](crate::device::at_once). If that fails, a work item repeats the request. The work
+//! item may sleep and has no resource limits of a user's task.
 
 use crate::{
-    device::discard,
-    device::lanes::Lanes,
-    device::reset_all::ResetAll,
-    device::zone_table::Zone, //
-    device::Zloop,
+    device::{
+        discard,
+        lanes::Lanes,
+        queue_rq::ZloopQueue,
+        reset_all::ResetAll,
+        zone_table::ZoneRef, //
+    },
     fault::Kind,
+    io_err_ratelimited,
     kernel_ext::{
         block::{
             mq::{
-                Command,
                 Direction,
+                ReqOp,
                 Request,
                 RequestList,
                 Submission, //
             },
-            Status,
+            Status, //
         },
         fs::FileExt,
         task::BlockIoScope, //
     },
-    report,
-    zone::queue::Outcome,
+    zone::queue::Outcome, //
 };
 use kernel::{
     block::SECTOR_SHIFT,
@@ -53,27 +54,27 @@ use kernel::{
     },
 };
 
-/// What belongs to a request for as long as its tag set lives.
+/// The driver's data of a request (`blk_mq_rq_to_pdu()`). It lives as long as the tag set.
 #[pin_data]
-pub(crate) struct CommandData {
+pub(crate) struct RequestPdu {
     #[pin]
     work: Work<Self>,
-    /// For a read of a sequential zone: what is below this, in sectors of the zone, must be there.
+    /// For a read of a sequential zone: the file must have all sectors of the zone below this one.
     expected: Atomic<u64>,
-    /// For such a read that was repeated: how often the zone had been reset by then, and one more;
-    /// 0 if it was not repeated.
+    /// For a repeated read of a sequential zone: the zone's number of resets at that time, plus
+    /// one. 0 for a read that was not repeated.
     repeated: Atomic<u64>,
-    /// The number of the CPU that has handed the request over to another one.
+    /// The CPU that has handed the request over to a lane.
     cpu: Atomic<u32>,
-    /// Whether the request has yet to meet the faults that were injected.
+    /// Whether the injected faults are yet to be applied to the request.
     meets_faults: AtomicFlag,
 }
 
 impl_has_work! {
-    impl HasWork<Self> for CommandData { self.work }
+    impl HasWork<Self> for RequestPdu { self.work }
 }
 
-impl CommandData {
+impl RequestPdu {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             work <- new_work!("zloop_command"),
@@ -84,28 +85,28 @@ impl CommandData {
         })
     }
 
-    /// Notes which CPU hands the request over to another one.
+    /// Notes the CPU that hands the request over to a lane.
     pub(crate) fn set_cpu(&self, cpu: u32) {
         self.cpu.store(cpu, Relaxed);
     }
 
-    /// Which CPU has handed the request over.
+    /// The CPU that has handed the request over.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu.load(Relaxed)
     }
 
-    /// Notes whether a request that has just arrived is to meet the faults that were injected. It
-    /// does so once, however often it is tried.
+    /// Notes for a new request whether injected faults apply to it. They are applied once, however
+    /// often the request is tried.
     pub(crate) fn arrive(&self, meets_faults: bool) {
         self.meets_faults.store(meets_faults, Relaxed);
     }
 
-    /// Whether the request has yet to meet the faults.
+    /// Whether the injected faults are yet to be applied.
     pub(crate) fn meets_faults(&self) -> bool {
         self.meets_faults.load(Relaxed)
     }
 
-    /// Whether the request has yet to meet the faults, and does so now.
+    /// Returns whether the injected faults are yet to be applied. The caller applies them.
     pub(crate) fn meet_faults(&self) -> bool {
         let meets_faults = self.meets_faults();
         if meets_faults {
@@ -114,33 +115,33 @@ impl CommandData {
         meets_faults
     }
 
-    /// Notes what a read of a sequential zone must find: all below `sector` of the zone.
-    fn must_find(&self, sector: u64) {
+    /// Notes that a read of a sequential zone must find all sectors of the zone below `sector`.
+    fn set_expected_end(&self, sector: u64) {
         self.expected.store(sector, Relaxed);
         self.repeated.store(0, Relaxed);
     }
 
-    /// Notes the same of a read that is repeated when the zone has been reset `resets` times.
-    pub(crate) fn must_find_now(&self, sector: u64, resets: u64) {
+    /// Notes the same for a read that is repeated after `resets` resets of the zone.
+    pub(crate) fn set_repeated(&self, sector: u64, resets: u64) {
         self.expected.store(sector, Relaxed);
         self.repeated.store(resets.wrapping_add(1), Relaxed);
     }
 
-    /// Whether a read was repeated when the zone had been reset `resets` times.
+    /// Whether the read was repeated after `resets` resets of the zone.
     pub(crate) fn is_repeated(&self, resets: u64) -> bool {
         self.repeated.load(Relaxed) == resets.wrapping_add(1)
     }
 }
 
-impl WorkItem for CommandData {
-    type Pointer = RequestList<Zloop>;
+impl WorkItem for RequestPdu {
+    type Pointer = RequestList<ZloopQueue>;
 
-    fn run(mut requests: RequestList<Zloop>) {
+    fn run(mut requests: RequestList<ZloopQueue>) {
         let _scope = BlockIoScope::enter();
         let written = requests.front().and_then(|first| {
             let device = first.queue_data();
-            match (first.command(), device.zone_at(first.sector())?) {
-                (Some(Command::Write | Command::ZoneAppend), Zone::Sequential(zone)) => {
+            match (first.op(), device.zone_at(first.sector())?) {
+                (Some(ReqOp::Write | ReqOp::ZoneAppend), ZoneRef::Sequential(zone)) => {
                     Some(zone.clone())
                 }
                 _ => None,
@@ -150,92 +151,69 @@ impl WorkItem for CommandData {
             return zone.complete_write(requests);
         }
         while let Some(request) = requests.pop_front() {
-            request.charge(|request| match request.command() {
-                Some(Command::Read) => transfer(request, Direction::Read),
-                Some(Command::Write) => transfer(request, Direction::Write),
-                Some(Command::Flush) => {
+            request.charge(|request| match request.op() {
+                Some(ReqOp::Read) => transfer(request, Direction::Read),
+                Some(ReqOp::Write) => transfer(request, Direction::Write),
+                Some(ReqOp::Flush) => {
                     if request.data().meet_faults() {
-                        request.queue_data().common().faults().delay(Kind::Flush, 0);
+                        request.queue_data().shared().faults().delay(Kind::Flush, 0);
                     }
                     let result = request.queue_data().flush();
                     request.end(result.map_or_else(Status::from, |()| Status::OK));
                 }
-                Some(Command::ZoneResetAll) => ResetAll::run(request),
-                Some(Command::Discard | Command::WriteZeroes) => discard::zero(request),
+                Some(ReqOp::ZoneResetAll) => ResetAll::run(request),
+                Some(ReqOp::Discard | ReqOp::WriteZeroes) => discard::zero(request),
                 _ => request.end(Status::NOTSUPP),
             });
         }
     }
 }
 
-/// The largest request that the task which queues it carries out itself, in bytes.
+/// Carries out a read, or a write to a conventional zone, in the current task or a lane if it need
+/// not wait; as a work item otherwise. For `queue_rq`, if [`at_once::is_allowed`].
 ///
-/// It is meant for what is over soon: a large one is better done beside others.
-pub(crate) const MAX_BYTES_NOW: u32 = 128 << 10;
-
-/// Carries out a read, or a write to a conventional zone, at once if that needs no waiting; if not,
-/// as a work item. For `queue_rq`.
+/// [`at_once::is_allowed`]: crate::device::at_once::is_allowed
 pub(crate) fn transfer_now(
     submission: &Submission<'_>,
     lanes: &Lanes,
-    zone: &Zone<'_>,
-    request: Request<Zloop>,
-    direction: Direction,
+    zone: &ZoneRef<'_>,
+    request: Request<ZloopQueue>,
 ) {
-    // A FUA write waits for the medium, and so does one whose old data must be saved.
-    if request.bytes() > MAX_BYTES_NOW
-        || request.is_fua()
-        || request.data().meets_faults()
-        || !request.is_charged_to_current()
-        || (direction == Direction::Write && saves_old_data(&request))
-        || !submission.is_by_plain_task()
-    {
-        return RequestList::from(request).enqueue();
-    }
-    match lanes.hand_over(request, submission.work_queue()) {
-        Ok(()) => {}
-        Err(request) => {
-            let target = target_without_waiting(zone, &request, direction);
-            try_transfer(Some(submission), target, request);
-        }
+    if let Err(request) = lanes.hand_over(request, submission.work_queue()) {
+        let target = target_without_waiting(zone, &request);
+        try_transfer(Some(submission), target, request);
     }
 }
 
-/// Carries out, for another CPU, a request that [`transfer_now`] has handed over. For a work item,
+/// Carries out a request that [`transfer_now`] has handed over from another CPU. For a work item,
 /// within a [`BlockIoScope`].
-pub(crate) fn transfer_in_lane(request: Request<Zloop>) {
-    let direction = match request.command() {
-        Some(Command::Read) => Direction::Read,
-        _ => Direction::Write,
-    };
+pub(crate) fn transfer_in_lane(request: Request<ZloopQueue>) {
     let target = request
         .queue_data()
         .zone_at(request.sector())
-        .and_then(|zone| target_without_waiting(&zone, &request, direction));
+        .and_then(|zone| target_without_waiting(&zone, &request));
     try_transfer(None, target, request);
 }
 
-/// The file that a read, or a write to a conventional zone, goes to, and the position in bytes, if
-/// the file is open and long enough.
+/// The file and the position in bytes for a read, or for a write to a conventional zone. [`None`]
+/// if the file is not open or too short for the write.
 fn target_without_waiting(
-    zone: &Zone<'_>,
-    request: &Request<Zloop>,
-    direction: Direction,
+    zone: &ZoneRef<'_>,
+    request: &Request<ZloopQueue>,
 ) -> Option<(ARef<File>, u64)> {
     let file = zone.open_file()?;
     let position = begin_transfer(zone, request);
-    if direction == Direction::Write && !file.is_known_to_have(end(request, position)) {
+    if request.op() == Some(ReqOp::Write) && !file.i_size_covers(end(request, position)) {
         return None;
     }
     Some((file, position))
 }
 
-/// Carries out a request that has a `target`, unless it would have to wait: then a work item does
-/// it.
+/// Carries out a request that has a `target`, if that need not wait. A work item does it otherwise.
 fn try_transfer(
     submission: Option<&Submission<'_>>,
     target: Option<(ARef<File>, u64)>,
-    request: Request<Zloop>,
+    request: Request<ZloopQueue>,
 ) {
     let requests = RequestList::from(request);
     match target {
@@ -244,39 +222,34 @@ fn try_transfer(
     }
 }
 
-/// Whether what a request overwrites in a conventional zone is saved.
-fn saves_old_data(request: &Request<Zloop>) -> bool {
-    request.queue_data().common().volatile_cache()
-}
-
 /// Carries out a read, or a write to a conventional zone; may sleep.
-fn transfer(request: Request<Zloop>, direction: Direction) {
+fn transfer(request: Request<ZloopQueue>, direction: Direction) {
     if request.data().meet_faults() {
         return transfer_with_faults(request, direction);
     }
     transfer_to_file(request, direction, None);
 }
 
-/// Does what [`transfer`] does, as far as the faults that were injected allow it; may sleep.
-fn transfer_with_faults(request: Request<Zloop>, direction: Direction) {
+/// Like [`transfer`], with the injected faults applied; may sleep.
+fn transfer_with_faults(request: Request<ZloopQueue>, direction: Direction) {
     let (sector, sectors) = (request.sector(), u64::from(request.sectors()));
     let device = request.queue_data();
-    let faults = device.common().faults();
+    let faults = device.shared().faults();
     let limit = match direction {
         Direction::Read => {
             faults.delay(Kind::Read, request.bytes().into());
             if faults.spoils_read(sector, sectors) {
                 return file_io_done(request.into(), Err(EIO));
             }
-            let number = device.common().geometry().zone_of(sector);
+            let number = device.shared().geometry().zone_of(sector);
             let zone = number.and_then(|number| device.zones().entry(number));
-            if zone.is_some_and(|zone| device.reads_nothing(&zone, sector)) {
+            if zone.is_some_and(|zone| device.reads_zeroes(&zone, sector)) {
                 return request.end_read(0);
             }
             None
         }
         Direction::Write => {
-            match faults.spoil_write(sector, sectors, device.common().block_sectors()) {
+            match faults.spoil_write(sector, sectors, device.shared().block_sectors()) {
                 Ok(limit) => limit,
                 Err(err) => return file_io_done(request.into(), Err(err)),
             }
@@ -285,16 +258,15 @@ fn transfer_with_faults(request: Request<Zloop>, direction: Direction) {
     transfer_to_file(request, direction, limit);
 }
 
-/// Carries out a read, or a write to a conventional zone, of which no more than `limit` bytes are
-/// written; may sleep.
-fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option<u64>) {
+/// Carries out a read, or a write to a conventional zone, of at most `limit` bytes; may sleep.
+fn transfer_to_file(request: Request<ZloopQueue>, direction: Direction, limit: Option<u64>) {
     let target = {
         let device = request.queue_data();
         let zone = device.zone_at(request.sector()).ok_or(EIO);
         zone.and_then(|zone| {
             let position = begin_transfer(&zone, &request);
             let file = match (zone, direction) {
-                (Zone::Conventional(zone), Direction::Write) => {
+                (ZoneRef::Conventional(zone), Direction::Write) => {
                     zone.file_to_write(position, end(&request, position))?
                 }
                 _ => zone.file()?,
@@ -305,13 +277,12 @@ fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option
     match target {
         Ok((position, file)) => {
             let end = end(&request, position);
-            // Somebody has cut the file. This write would make a hole of what is missing, or hide
-            // that something is.
+            // The file was cut from outside. This write would hide that.
             if direction == Direction::Write
-                && !file.is_known_to_have(end)
+                && !file.i_size_covers(end)
                 && file.size().is_ok_and(|size| size < end)
             {
-                // Whoever waits for the request may rely on nobody having the file.
+                // The waiter for the request may expect that the file is not in use.
                 drop(file);
                 return too_short(request, "write");
             }
@@ -321,15 +292,15 @@ fn transfer_to_file(request: Request<Zloop>, direction: Direction, limit: Option
     }
 }
 
-/// Where in the file a request ends that begins at `position`, in bytes.
-fn end(request: &Request<Zloop>, position: u64) -> u64 {
+/// The end in the file of a request that begins at `position`, in bytes.
+fn end(request: &Request<ZloopQueue>, position: u64) -> u64 {
     position.saturating_add(u64::from(request.bytes()))
 }
 
-/// Ends a request for a conventional zone whose file is not as long as the zone.
-fn too_short(request: Request<Zloop>, verb: &str) {
-    report!(
-        request.queue_data().common(),
+/// Ends a request for a conventional zone whose file is shorter than the zone.
+fn too_short(request: Request<ZloopQueue>, verb: &str) {
+    io_err_ratelimited!(
+        request.queue_data().shared(),
         "can't {verb} {} sectors at sector {}: the zone's file is too short",
         request.sectors(),
         request.sector()
@@ -337,39 +308,41 @@ fn too_short(request: Request<Zloop>, verb: &str) {
     request.end(Status::IOERR);
 }
 
-/// Notes what a read of a sequential zone must find, and returns the position in the zone's file
-/// in bytes.
-fn begin_transfer(zone: &Zone<'_>, request: &Request<Zloop>) -> u64 {
-    if let Zone::Sequential(zone) = zone {
-        request.data().must_find(zone.written());
+/// Returns the position of a request in its zone's file, in bytes. For a read of a sequential zone
+/// it notes the sectors that the read must find.
+fn begin_transfer(zone: &ZoneRef<'_>, request: &Request<ZloopQueue>) -> u64 {
+    if let ZoneRef::Sequential(zone) = zone {
+        request.data().set_expected_end(zone.written());
     }
     let device = request.queue_data();
-    device.common().geometry().offset_in_zone(request.sector()) << SECTOR_SHIFT
+    device.shared().geometry().offset_in_zone(request.sector()) << SECTOR_SHIFT
 }
 
-/// Has done by a work item what could not be done at once. Any context.
-pub(crate) fn file_io_not_now(requests: RequestList<Zloop>) {
+/// Gives a work item the requests that could not be carried out at once. Any context.
+pub(crate) fn file_io_not_now(requests: RequestList<ZloopQueue>) {
     if let Some(first) = requests.front() {
         let device = first.queue_data();
-        if let Some(Zone::Sequential(_)) = device.zone_at(first.sector()) {
-            if first.command() != Some(Command::Read) {
-                device.common().extends().failed();
+        if let Some(ZoneRef::Sequential(_)) = device.zone_at(first.sector()) {
+            if first.op() != Some(ReqOp::Read) {
+                device.shared().nowait_extend().failed();
             }
         }
     }
     requests.enqueue();
 }
 
-/// Takes note of the end of what was submitted to a file. Any context.
-pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>) {
+/// Handles the end of I/O to a file. Any context.
+pub(crate) fn file_io_done(mut requests: RequestList<ZloopQueue>, result: Result<u32>) {
     let done = requests.front().and_then(|first| {
         let device = first.queue_data();
-        let (Command::Write | Command::ZoneAppend) = first.command()? else {
+        let (ReqOp::Write | ReqOp::ZoneAppend) = first.op()? else {
             return None;
         };
         match device.zone_at(first.sector())? {
-            Zone::Sequential(zone) => Some(zone.write_done(&requests, result, first.work_queue())),
-            Zone::Conventional(_) => None,
+            ZoneRef::Sequential(zone) => {
+                Some(zone.write_done(&requests, result, first.work_queue()))
+            }
+            ZoneRef::Conventional(_) => None,
         }
     });
     match done {
@@ -377,19 +350,19 @@ pub(crate) fn file_io_done(mut requests: RequestList<Zloop>, result: Result<u32>
         Some(Outcome::Complete) => return requests.enqueue(),
         None => {}
     }
-    // All others are submitted one by one.
+    // All other requests are submitted one by one.
     while let Some(request) = requests.pop_front() {
-        match request.command() {
-            Some(Command::Read) => read_done(request, result),
+        match request.op() {
+            Some(ReqOp::Read) => read_done(request, result),
             _ => conventional_write_done(request, result),
         }
     }
 }
 
-fn conventional_write_done(request: Request<Zloop>, result: Result<u32>) {
+fn conventional_write_done(request: Request<ZloopQueue>, result: Result<u32>) {
     let device = request.queue_data();
-    if let Some(zone) = device.common().geometry().zone_of(request.sector()) {
-        device.common().dirty().mark(zone);
+    if let Some(zone) = device.shared().geometry().zone_of(request.sector()) {
+        device.shared().dirty().mark(zone);
     }
     let result = match result {
         Ok(bytes) if bytes == request.bytes() => Ok(()),
@@ -397,8 +370,8 @@ fn conventional_write_done(request: Request<Zloop>, result: Result<u32>) {
         Err(err) => Err(err),
     };
     if let Err(err) = result {
-        report!(
-            device.common(),
+        io_err_ratelimited!(
+            device.shared(),
             "can't write {} sectors at sector {}: {err:?}",
             request.sectors(),
             request.sector()
@@ -407,16 +380,16 @@ fn conventional_write_done(request: Request<Zloop>, result: Result<u32>) {
     request.end(result.map_or_else(Status::from, |()| Status::OK));
 }
 
-/// A read beyond what is written in a sequential zone gets zeros. One that finds less than was
-/// written before it began is given to the zone, which looks why.
-fn read_done(request: Request<Zloop>, result: Result<u32>) {
+/// Ends a read. Reads behind the written sectors of a sequential zone get zeros. A read that finds
+/// less than was written before it began goes to the zone's worker, which finds the reason.
+fn read_done(request: Request<ZloopQueue>, result: Result<u32>) {
     let device = request.queue_data();
     let bytes = match result {
         Ok(bytes) if bytes >= request.bytes() => return request.end(Status::OK),
         Ok(bytes) => bytes,
         Err(err) => {
-            report!(
-                device.common(),
+            io_err_ratelimited!(
+                device.shared(),
                 "can't read {} sectors at sector {}: {err:?}",
                 request.sectors(),
                 request.sector()
@@ -424,7 +397,7 @@ fn read_done(request: Request<Zloop>, result: Result<u32>) {
             return request.end(err.into());
         }
     };
-    let geometry = device.common().geometry();
+    let geometry = device.shared().geometry();
     let start = geometry.offset_in_zone(request.sector());
     let expected = request
         .data()
@@ -432,7 +405,7 @@ fn read_done(request: Request<Zloop>, result: Result<u32>) {
         .load(Relaxed)
         .min(start.saturating_add(u64::from(request.sectors())));
     match device.zone_at(request.sector()) {
-        Some(Zone::Sequential(zone)) => {
+        Some(ZoneRef::Sequential(zone)) => {
             let found = start.saturating_add(u64::from(bytes >> SECTOR_SHIFT));
             if found >= expected {
                 return request.end_read(bytes);
@@ -440,7 +413,7 @@ fn read_done(request: Request<Zloop>, result: Result<u32>) {
             let zone = zone.clone();
             zone.post(request);
         }
-        // A conventional zone's file is as long as the zone, unless somebody has cut it.
+        // A conventional zone's file is as long as the zone, unless it was cut from outside.
         _ => too_short(request, "read"),
     }
 }

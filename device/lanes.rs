@@ -13,7 +13,7 @@ use crate::{
         SharingPolicy,
         Verdict, //
     },
-    device::Zloop,
+    device::queue_rq::ZloopQueue,
     kernel_ext::{
         block::mq::{
             Request,
@@ -105,9 +105,9 @@ impl Lanes {
     /// the disk's.
     pub(crate) fn hand_over(
         &self,
-        request: Request<Zloop>,
+        request: Request<ZloopQueue>,
         queue: &Queue,
-    ) -> Result<(), Request<Zloop>> {
+    ) -> Result<(), Request<ZloopQueue>> {
         let number = CpuId::current().as_u32() % MAX_POLICIES;
         let Some(cpu) = self.cpus.get(number as usize) else {
             return Err(request);
@@ -161,7 +161,7 @@ struct Lane {
 
 #[derive(Default)]
 struct LaneQueue {
-    requests: RequestList<Zloop>,
+    requests: RequestList<ZloopQueue>,
     /// Whether the work item will look at the queue again.
     is_running: bool,
 }
@@ -187,7 +187,7 @@ impl Lane {
         self.len.load(Relaxed) < LANE_DEPTH
     }
 
-    fn push(self: &Arc<Self>, request: Request<Zloop>, queue: &Queue) {
+    fn push(self: &Arc<Self>, request: Request<ZloopQueue>, queue: &Queue) {
         let _ = self.len.fetch_add(1, Relaxed);
         let mut inner = self.queue.lock();
         inner.requests.push_back(request);
@@ -199,7 +199,7 @@ impl Lane {
     }
 
     /// Takes the next request. If there is none, the work item has to be queued again.
-    fn pop(&self) -> Option<Request<Zloop>> {
+    fn pop(&self) -> Option<Request<ZloopQueue>> {
         let mut inner = self.queue.lock();
         let request = inner.requests.pop_front();
         inner.is_running = request.is_some();

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which zones have space allocated ahead of their write pointers.
+//! Preallocation of file system space ahead of the write pointers.
 //!
-//! A file whose space is there can be made longer without waiting, so a zone that is written in
-//! small pieces gets some for the writes to come. But what one zone keeps in reserve is missing
-//! elsewhere when the file system is nearly full, and a device may have a million zones. So there
-//! are a few places, and a zone without one does without the space. A place that was taken some
-//! time ago may be taken over; the zone that had it gives back what it has not used. When the file
-//! system has no space left, all of them do.
+//! A file can be made longer without waiting if its space is allocated. So a zone that is written
+//! in small pieces allocates space for the next writes. This space is missing elsewhere when the
+//! file system is nearly full, and a device may have a million zones. So the number of zones with
+//! preallocated space is limited: each needs a slot. A zone can take over a slot that was last
+//! requested some time ago; the previous zone then gives its unused space back. When the file
+//! system is full, all zones give their unused space back.
 
 use core::mem::replace;
 use kernel::{
@@ -28,100 +28,102 @@ use kernel::{
     },
 };
 
-/// So many zones of a device may have space allocated ahead at a time.
-const NR_PLACES: usize = 64;
+/// The largest number of zones with preallocated space.
+const NR_SLOTS: usize = 64;
 
-/// How much is allocated at a time, in sectors: 4 MiB.
-pub(crate) const AHEAD_SECTORS: u64 = (4 << 20) >> SECTOR_SHIFT;
+/// The size of one preallocation in sectors: 4 MiB.
+pub(crate) const PREALLOC_SECTORS: u64 = (4 << 20) >> SECTOR_SHIFT;
 
-/// For so long a place can't be taken over. The zone may still be at it.
-const TENURE: Delta = Delta::from_secs(1);
+/// A slot that was requested more recently can't be taken over: the zone is still being written.
+const MIN_HOLD: Delta = Delta::from_secs(1);
 
-/// The zones that have space allocated ahead, or had it until they were written further.
+/// The slots of a device. A zone may keep its slot after it has used the space.
 #[pin_data]
-pub(crate) struct AheadZones {
+pub(crate) struct PreallocatedZones {
     #[pin]
-    places: SpinLock<[Option<Place>; NR_PLACES]>,
+    slots: SpinLock<[Option<PreallocSlot>; NR_SLOTS]>,
 }
 
-/// A zone that has a place.
-struct Place {
+/// A slot in use.
+struct PreallocSlot {
+    /// The number of the zone on the device.
     zone: u32,
+    /// When the zone last requested it.
     since: Instant<Monotonic>,
 }
 
-/// The answer to a zone that wants a place.
+/// The result of [`PreallocatedZones::request_slot`].
 #[must_use]
-pub(crate) enum Answer {
-    /// It has one.
+pub(crate) enum Reservation {
+    /// The zone has a slot.
     Granted,
-    /// It has the one of this zone, which is to give back what it has not used.
+    /// The zone has the slot of this other zone, which must give its unused space back.
     TakenOver(u32),
-    /// There is none.
+    /// No slot is free.
     Refused,
 }
 
-impl AheadZones {
-    /// All places are free.
+impl PreallocatedZones {
+    /// Makes the slots, all of them free.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            places <- new_spinlock!([const { None }; NR_PLACES], "zloop_ahead"),
+            slots <- new_spinlock!([const { None }; NR_SLOTS], "zloop_prealloc"),
         })
     }
 
-    /// Asks for a place for a zone, which may have one already. Does not sleep.
-    pub(crate) fn ask(&self, zone: u32) -> Answer {
-        let new = Place {
+    /// Requests a slot for a zone, which may have one already. Does not sleep.
+    pub(crate) fn request_slot(&self, zone: u32) -> Reservation {
+        let new = PreallocSlot {
             zone,
             since: Instant::now(),
         };
-        let mut places = self.places.lock();
-        let its_own = |place: &&mut Option<Place>| place.as_ref().is_some_and(|p| p.zone == zone);
-        if let Some(place) = places.iter_mut().find(its_own) {
-            *place = Some(new);
-            return Answer::Granted;
+        let mut slots = self.slots.lock();
+        let its_own =
+            |slot: &&mut Option<PreallocSlot>| slot.as_ref().is_some_and(|p| p.zone == zone);
+        if let Some(slot) = slots.iter_mut().find(its_own) {
+            *slot = Some(new);
+            return Reservation::Granted;
         }
-        let may_be_taken =
-            |place: &&mut Option<Place>| place.as_ref().is_none_or(|p| p.since.elapsed() >= TENURE);
-        match places.iter_mut().find(may_be_taken) {
-            Some(place) => match replace(place, Some(new)) {
-                Some(previous) => Answer::TakenOver(previous.zone),
-                None => Answer::Granted,
+        let may_be_taken = |slot: &&mut Option<PreallocSlot>| {
+            slot.as_ref().is_none_or(|p| p.since.elapsed() >= MIN_HOLD)
+        };
+        match slots.iter_mut().find(may_be_taken) {
+            Some(slot) => match replace(slot, Some(new)) {
+                Some(previous) => Reservation::TakenOver(previous.zone),
+                None => Reservation::Granted,
             },
-            None => Answer::Refused,
+            None => Reservation::Refused,
         }
     }
 
-    /// Takes the place of one of the zones away, which is to give back what it has not used. Does
-    /// not sleep.
-    pub(crate) fn take_away(&self) -> Option<u32> {
-        let mut places = self.places.lock();
-        let place = places.iter_mut().find_map(Option::take)?;
-        Some(place.zone)
+    /// Frees a slot and returns its zone, which must give its unused space back. Does not sleep.
+    pub(crate) fn free_slot(&self) -> Option<u32> {
+        let mut slots = self.slots.lock();
+        let slot = slots.iter_mut().find_map(Option::take)?;
+        Some(slot.zone)
     }
 }
 
-/// Whether to try something that may be in vain: some file systems can't make a file longer without
-/// waiting, and the others have to wait now and then. They do so in each tick of the kernel's clock
-/// to note when the file was last changed.
+/// Backs off from extending files with `IOCB_NOWAIT` where the file system returns EAGAIN.
 ///
-/// What fails less often than one time in [`COST`](Self::COST) goes on being tried. What always
-/// fails is tried once after each pause, which is counted in questions: a write that goes through
-/// the workqueue has two, whether to write at once and whether to allocate ahead.
-pub(crate) struct Eagerness {
-    /// How many failures are put up with, times [`COST`](Self::COST). If it is negative, so many
-    /// questions are answered with no.
+/// Some file systems can't do it at all; the others fail now and then. Each failure costs
+/// [`COST`](Self::COST) credits and each question earns one. So what fails less often than one time
+/// in `COST` is always tried, and what always fails is tried once after each pause. A pause is
+/// counted in questions. A write that goes through the workqueue asks twice: whether to write at
+/// once, and whether to preallocate.
+pub(crate) struct NowaitBackoff {
+    /// The credits. While they are negative, the answer is no.
     credit: Atomic<i32>,
 }
 
-impl Eagerness {
-    /// What a failure costs; each question earns one.
+impl NowaitBackoff {
+    /// The cost of a failure.
     const COST: i32 = 4;
 
-    /// There is no more credit than this.
+    /// The largest credit.
     const MAX: i32 = 4 * Self::COST;
 
-    /// The pause when the credit is used up.
+    /// The length of a pause.
     const PAUSE: i32 = 256;
 
     pub(crate) fn new() -> Self {
@@ -130,17 +132,17 @@ impl Eagerness {
         }
     }
 
-    /// Whether to try it this time.
+    /// Whether to try it now.
     pub(crate) fn is_worth_trying(&self) -> bool {
         let credit = self.credit.load(Relaxed);
         if credit < Self::MAX {
-            // It doesn't matter if several tasks make it a little more than the most.
+            // Several tasks may exceed the largest credit by a little, which does no harm.
             let _ = self.credit.fetch_add(1, Relaxed);
         }
         credit >= 0
     }
 
-    /// Notes that it was tried in vain.
+    /// Notes a failure.
     pub(crate) fn failed(&self) {
         if self.credit.fetch_sub(Self::COST, Relaxed) <= Self::COST {
             self.credit.store(-Self::PAUSE, Relaxed);

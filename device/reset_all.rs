@@ -2,24 +2,25 @@
 
 //! The reset of all zones.
 //!
-//! Each zone that has something to reset gets its part through its queue, as any other command,
-//! and the parts are done by as many tasks as the workqueue has. Zones that can't be reset are
-//! skipped. One that should have been and could not does not keep the others from it: the request
-//! fails in the end.
+//! Each zone that needs a reset gets a job through its queue, like any other command, and the
+//! workqueue runs these jobs in parallel. Zones that can't be reset are skipped. If the reset of a
+//! zone fails, the other zones are still reset, and the request fails at the end.
 
 use crate::{
-    device::zone_table::{
-        Entry,
-        Zone, //
+    device::{
+        queue_rq::ZloopQueue,
+        zone_table::{
+            Entry,
+            ZoneRef, //
+        },
     },
-    device::Zloop,
     fault::Kind,
     kernel_ext::block::{
         mq::{
             Request,
             RequestList, //
         },
-        Status,
+        Status, //
     },
 };
 use kernel::{
@@ -33,32 +34,32 @@ use kernel::{
     },
 };
 
-/// A reset of all zones under way. Each zone that has something to reset has a reference to it; the
-/// request ends when the last one has let go.
+/// A reset of all zones under way. Each zone that needs a reset has a reference to it. The request
+/// ends when the last reference is dropped.
 pub(crate) struct ResetAll {
-    request: Option<Request<Zloop>>,
-    /// Whether its parts meet the faults that were injected.
+    request: Option<Request<ZloopQueue>>,
+    /// Whether the injected faults apply to its jobs.
     meets_faults: bool,
     /// The last errno that a zone has noted, or 0.
     error: Atomic<i32>,
 }
 
 impl ResetAll {
-    /// Begins to reset all zones, or puts the request where it waits for another one that does.
-    pub(crate) fn run(request: Request<Zloop>) {
-        let common = request.queue_data().common().clone();
-        let request = common.resets().lock().begin(request);
+    /// Starts a reset of all zones, or queues the request behind another one.
+    pub(crate) fn run(request: Request<ZloopQueue>) {
+        let shared = request.queue_data().shared().clone();
+        let request = shared.resets().lock().begin(request);
         if let Some(request) = request {
             let meets_faults = request.data().meet_faults();
             if meets_faults {
-                common.faults().delay(Kind::Zone, 0);
+                shared.faults().delay(Kind::Zone, 0);
             }
             let reset = Self {
                 request: Some(request),
                 meets_faults,
                 error: Atomic::new(0),
             };
-            // If there is no memory, the request ends with an error: see `drop`.
+            // Without memory, `drop` ends the request with this error.
             reset.error.store(ENOMEM.to_errno(), Relaxed);
             if let Ok(reset) = Arc::new(reset, GFP_KERNEL) {
                 reset.error.store(0, Relaxed);
@@ -67,18 +68,19 @@ impl ResetAll {
         }
     }
 
-    /// Gives every zone its part. They are done by as many tasks as the workqueue has.
+    /// Posts a job to each zone that needs a reset.
     fn post(self: Arc<Self>) {
         let Some(request) = &self.request else {
             return;
         };
         let device = request.queue_data();
-        for number in 0..device.common().geometry().nr_zones() {
-            if let Some(Entry::Found(0) | Entry::FoundConventional) = device.zones().entry(number) {
+        for number in 0..device.shared().geometry().nr_zones() {
+            if let Some(Entry::Unused(0) | Entry::UnusedConventional) = device.zones().entry(number)
+            {
                 continue;
             }
-            match device.zones().touch(number, GFP_KERNEL) {
-                Ok(Zone::Sequential(zone)) if !zone.needs_no_reset() => {
+            match device.zones().get_or_create(number, GFP_KERNEL) {
+                Ok(ZoneRef::Sequential(zone)) if !zone.needs_no_reset() => {
                     zone.post_reset_all(self.clone(), request.work_queue());
                 }
                 Ok(_) => {}
@@ -87,12 +89,12 @@ impl ResetAll {
         }
     }
 
-    /// Whether its parts meet the faults that were injected.
+    /// Whether the injected faults apply to its jobs.
     pub(crate) fn meets_faults(&self) -> bool {
         self.meets_faults
     }
 
-    /// Notes how a zone's part ended.
+    /// Notes the result of a zone's job.
     pub(crate) fn note(&self, result: Result) {
         if let Err(err) = result {
             self.error.store(err.to_errno(), Relaxed);
@@ -105,7 +107,7 @@ impl Drop for ResetAll {
         let Some(request) = self.request.take() else {
             return;
         };
-        let next = request.queue_data().common().resets().lock().end();
+        let next = request.queue_data().shared().resets().lock().end();
         if let Some(next) = next {
             RequestList::from(next).enqueue();
         }
@@ -116,17 +118,17 @@ impl Drop for ResetAll {
     }
 }
 
-/// The resets of all zones of a device. They are done one after the other, since a zone's queue
-/// has room for one.
+/// The queue of the resets of all zones. They run one after the other, since a zone's queue has
+/// room for one.
 #[derive(Default)]
 pub(crate) struct ResetAllQueue {
     running: bool,
-    waiting: RequestList<Zloop>,
+    waiting: RequestList<ZloopQueue>,
 }
 
 impl ResetAllQueue {
-    /// Gives the request back if it may begin, or else keeps it.
-    fn begin(&mut self, request: Request<Zloop>) -> Option<Request<Zloop>> {
+    /// Returns the request if it may start, and queues it otherwise.
+    fn begin(&mut self, request: Request<ZloopQueue>) -> Option<Request<ZloopQueue>> {
         if self.running {
             self.waiting.push_back(request);
             return None;
@@ -135,8 +137,8 @@ impl ResetAllQueue {
         Some(request)
     }
 
-    /// Takes note that one has ended, and gives out one that may try to begin.
-    fn end(&mut self) -> Option<Request<Zloop>> {
+    /// Notes the end of a reset, and returns the next request.
+    fn end(&mut self) -> Option<Request<ZloopQueue>> {
         self.running = false;
         self.waiting.pop_front()
     }

@@ -1,28 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the zones of a device have in common.
+//! The part of a device that its zones use.
 //!
-//! A zone knows nothing of the device that it belongs to but this: what the device is, where the
-//! zone files are, the open set, and what is counted, injected or reserved for all zones together.
+//! A zone has no reference to its device. It refers to this part only: the options, the zone files,
+//! the open set, the counters, the injected faults and the preallocation slots.
 
 use crate::{
-    backing::zone_file::{
-        ZoneFile,
-        ZoneFiles, //
+    backing::{
+        zone_file::{
+            ZoneFile,
+            ZoneFiles, //
+        },
+        DeviceDirectory, //
     },
-    backing::DeviceDirectory,
-    device::counters::Counters,
-    device::inject::FaultInjection,
-    device::preallocation::{
-        AheadZones,
-        Eagerness, //
+    device::{
+        counters::Counters,
+        inject::FaultInjection,
+        preallocation::{
+            NowaitBackoff,
+            PreallocatedZones, //
+        },
+        reset_all::ResetAllQueue, //
     },
-    device::reset_all::ResetAllQueue,
-    kernel_ext::fs::{
-        FileExt,
-        IoAlignment, //
+    kernel_ext::{
+        compat::sync::{
+            new_spinlock_irq,
+            SpinLockIrq, //
+        },
+        fs::{
+            FileExt,
+            IoAlignment, //
+        },
     },
-    log::MessageLimit,
+    log::RateLimit,
     options::{
         DeviceOptions,
         Geometry, //
@@ -40,10 +50,6 @@ use crate::{
 
 use core::num::NonZeroU32;
 
-use crate::kernel_ext::compat::sync::{
-    new_spinlock_irq,
-    SpinLockIrq, //
-};
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,
@@ -63,33 +69,33 @@ pub(crate) type DirtyZones = dirty_zones::DirtyZones<Atomic<u64>, KVVec<Atomic<u
 /// The open set of a device.
 pub(crate) type OpenSet = OpenZones<KVVec<Slot>>;
 
-/// What the zones of a device have in common.
+/// The part of a device that its zones use.
 #[pin_data]
-pub(crate) struct Common {
+pub(crate) struct DeviceShared {
     id: u32,
     options: DeviceOptions,
     alignment: IoAlignment,
-    messages: MessageLimit,
+    rate_limit: RateLimit,
     counters: Counters,
     dirty: DirtyZones,
     #[pin]
     files: ZoneFiles,
     #[pin]
     open_zones: SpinLock<OpenSet>,
-    /// Notified when a zone has been repaired, or that was tried.
+    /// Notified after each attempt to repair a zone.
     #[pin]
     repaired: CondVar,
     #[pin]
     resets: SpinLockIrq<ResetAllQueue>,
-    extends: Eagerness,
+    nowait_extend: NowaitBackoff,
     #[pin]
-    ahead: AheadZones,
+    preallocated: PreallocatedZones,
     #[pin]
     faults: FaultInjection,
 }
 
-impl Common {
-    /// Those of a new device.
+impl DeviceShared {
+    /// Makes this part for a new device.
     pub(crate) fn new(
         id: u32,
         alignment: IoAlignment,
@@ -115,15 +121,15 @@ impl Common {
                 id,
                 options,
                 alignment,
-                messages: MessageLimit::new(),
+                rate_limit: RateLimit::new(),
                 counters: Counters::new(),
                 dirty: DirtyZones::new(words),
                 files <- ZoneFiles::new(directory.share(), *options),
                 open_zones <- new_spinlock!(open_zones, "zloop_open_zones"),
                 repaired <- new_condvar!("zloop_repaired"),
                 resets <- new_spinlock_irq!(ResetAllQueue::default(), "zloop_resets"),
-                extends: Eagerness::new(),
-                ahead <- AheadZones::new(),
+                nowait_extend: NowaitBackoff::new(),
+                preallocated <- PreallocatedZones::new(),
                 faults <- faults,
             }),
             GFP_KERNEL,
@@ -135,7 +141,7 @@ impl Common {
         self.id
     }
 
-    /// What the device is.
+    /// The options of the device.
     pub(crate) fn options(&self) -> &DeviceOptions {
         &self.options
     }
@@ -159,26 +165,26 @@ impl Common {
         u64::from(self.alignment.block_size >> SECTOR_SHIFT)
     }
 
-    pub(crate) fn messages(&self) -> &MessageLimit {
-        &self.messages
+    pub(crate) fn rate_limit(&self) -> &RateLimit {
+        &self.rate_limit
     }
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The zones that were changed since the last flush.
+    /// The zones that have changed since the last flush.
     pub(crate) fn dirty(&self) -> &DirtyZones {
         &self.dirty
     }
 
-    /// Makes durable what was written to the file of zone `number`, with a time stamp that says
-    /// so; may sleep. `file` is `zone_file`'s.
+    /// Updates the modification time of the file of zone `number`, and syncs the file; may sleep.
+    /// `file` is `zone_file`'s.
     ///
     /// # Errors
     ///
-    /// That of the sync. A stamp that can't be set, on a frozen file system, say, is left to the
-    /// next flush.
+    /// That of the sync. If the time can't be updated, as on a frozen file system, the next flush
+    /// does it.
     pub(crate) fn sync_file(&self, number: u32, zone_file: &ZoneFile, file: &File) -> Result {
         if file.update_mtime().is_err() {
             self.dirty.mark(number);
@@ -202,28 +208,28 @@ impl Common {
         &self.resets
     }
 
-    /// The faults that were injected.
+    /// The injected faults.
     pub(crate) fn faults(&self) -> &FaultInjection {
         &self.faults
     }
 
-    /// What a sequential zone is declared to be when a write to it has failed.
+    /// With `write_fault`: the condition that a failed write declares for its zone.
     pub(crate) fn write_fault(&self) -> Option<Failure> {
         self.options.tunables.write_fault
     }
 
-    /// Overwritten data of conventional zones is saved until the next flush.
+    /// Whether overwritten data of conventional zones is saved until the next flush.
     pub(crate) fn volatile_cache(&self) -> bool {
         self.options.tunables.volatile_cache
     }
 
-    /// Whether to try to make zone files longer without waiting.
-    pub(crate) fn extends(&self) -> &Eagerness {
-        &self.extends
+    /// Whether to try to extend zone files without waiting.
+    pub(crate) fn nowait_extend(&self) -> &NowaitBackoff {
+        &self.nowait_extend
     }
 
-    /// The zones that have space allocated ahead.
-    pub(crate) fn ahead(&self) -> &AheadZones {
-        &self.ahead
+    /// The zones with preallocated space.
+    pub(crate) fn preallocated(&self) -> &PreallocatedZones {
+        &self.preallocated
     }
 }

@@ -1,33 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The undo log of a conventional zone: what the zone had when it was last flushed.
+//! The undo log of a conventional zone: the data that the zone had at the last flush.
 //!
-//! A power failure takes back what was written since. In a sequential zone that is a matter of
-//! where the file ends; in a conventional zone the old data is needed. With `volatile_cache` each
-//! zone has a second file, and a set of the blocks whose old data is in it:
+//! A power failure undoes the writes since the last flush. For a sequential zone this means to cut
+//! the file; for a conventional zone the old data is needed. With `volatile_cache` each
+//! conventional zone has a second file, and a set of the blocks whose old data is in it:
 //!
 //! ```text
-//!   write, discard,     of each block that is not in the set, copy the old data to the same
-//!   write zeroes        place of the second file; add the block; only then change the zone's file
+//!   write, discard,     copy the old data of each block that is not in the set to the same
+//!   write zeroes        offset of the second file; add the block; then change the zone's file
 //!   flush               sync the zone's file; empty the set and the second file
 //!   power failure       copy the blocks of the set, or some of them, back to the zone's file
 //! ```
 //!
-//! Where the file system has reflinks, a copy is one. If the old data can't be saved, for want of
-//! space or memory, the write fails and has changed nothing.
+//! On a file system with reflinks the copy is a reflink. If the old data can't be saved, because of
+//! missing space or memory, the write fails and changes nothing.
 //!
-//! The second file has no name, and is gone with the device, whatever ends it. It is for power
-//! failures that are made: when the machine itself crashes, the zone's file has whatever the file
-//! system below kept of it, with this as without. So nothing here need be durable before the write
-//! that it precedes.
+//! The second file has no name and disappears with the device. It serves simulated power failures
+//! only: after a crash of the machine, the zone's file has what the file system below kept of it.
+//! So the copy need not be durable before the write.
 //!
-//! What is written while a flush goes on may become durable with it, as in any drive. So a write
-//! that was saved for before the flush but ends after it is not taken back.
+//! As in any drive, a write during a flush may become durable with the flush. So a power failure
+//! does not undo a write whose copy was made before the flush and which ended after it.
 //!
-//! All of it is done under one lock for each zone, also the I/O. It costs a write that is the first
-//! one to a block since the last flush a copy of the block, and as much space until the next flush;
-//! and every write to the zone a trip through a work item, where it waits for the copies of others
-//! and for a flush of the zone.
+//! One lock per zone protects all this, including the I/O. The first write to a block since the
+//! last flush costs a copy of the block, and its space until the next flush. Every write to the
+//! zone costs a trip through a work item, where it waits for other copies and for a flush of the
+//! zone.
 
 use crate::{
     device::block_set::{
@@ -35,7 +34,7 @@ use crate::{
         words,
         BlockSet, //
     },
-    fault::power_loss::Loss,
+    fault::power_loss::PowerLoss,
     kernel_ext::fs::{
         FileExt,
         OpenFile, //
@@ -54,26 +53,25 @@ use kernel::{
 pub(crate) struct UndoLog {
     /// The zone's number on the device.
     zone: u32,
-    /// How many blocks the zone has.
+    /// The number of blocks of the zone.
     nr_blocks: u64,
-    /// What is saved at a time, in bytes; a power of two.
+    /// The unit of copies in bytes; a power of two.
     block_size: u32,
-    /// [`None`] as long as nothing was saved. Locked also while old data is saved, and while the
-    /// zone is flushed.
+    /// [`None`] if nothing was saved yet. Locked during copies and flushes of the zone.
     #[pin]
     saved: Mutex<Option<Saved>>,
 }
 
 /// Old data.
 struct Saved {
-    /// Has the old data of a block where the zone's file has the new one.
+    /// The file with the old data: each block at the offset that it has in the zone's file.
     file: OpenFile,
     /// The blocks whose old data was saved.
     blocks: BlockSet<KVVec<u64>>,
 }
 
 impl UndoLog {
-    /// The log of zone `zone`, which has `len` bytes in blocks of `block_size`.
+    /// Makes the log of zone number `zone`, which has `len` bytes in blocks of `block_size` bytes.
     pub(crate) fn new(zone: u32, len: u64, block_size: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             zone,
@@ -83,13 +81,14 @@ impl UndoLog {
         })
     }
 
-    /// Saves what the zone's file has in `bytes`, a range of the zone, as far as that is needed;
-    /// may sleep. It may be changed then. `make` makes the file for the old data.
+    /// Saves the data of the zone's file in `bytes`, a range of the zone, before a change; may
+    /// sleep. Blocks that were saved since the last flush are skipped. `make` makes the file for
+    /// the data.
     ///
     /// # Errors
     ///
-    /// ENOMEM, EIO if the zone's file is too short, and what the file system says. The zone's file
-    /// must stay as it is then.
+    /// ENOMEM; EIO if the zone's file is too short; the file system's errors. The caller must not
+    /// change the zone's file then.
     pub(crate) fn save(
         &self,
         zone_file: &File,
@@ -109,7 +108,7 @@ impl UndoLog {
                 })
             }
         };
-        // What was saved before is older, and stays.
+        // Data that was saved before is older, and stays.
         while let Some(run) = first_run(blocks.clone(), |block| !saved.blocks.contains(block)) {
             self.copy(zone_file, &saved.file, &run)?;
             blocks.start = run.end;
@@ -118,36 +117,36 @@ impl UndoLog {
         Ok(())
     }
 
-    /// Makes the zone's file durable by `sync`, and forgets its old data; may sleep.
+    /// Makes the zone's file durable by `sync`, and discards the old data; may sleep.
     ///
     /// # Errors
     ///
-    /// That of `sync`. The old data is kept then.
+    /// That of `sync`. The old data stays then.
     pub(crate) fn flush(&self, sync: impl FnOnce() -> Result) -> Result {
         let mut saved = self.saved.lock();
         sync()?;
         if let Some(saved) = &mut *saved {
             if !saved.blocks.is_empty() {
                 saved.blocks.clear();
-                // Space that can't be given back does no harm.
+                // A failure wastes space only.
                 let _ = saved.file.truncate(0);
             }
         }
         Ok(())
     }
 
-    /// Puts the old data of the blocks that lose the new one back into the zone's file; may sleep.
-    /// Nothing may be under way in the zone.
+    /// Restores the old data of the blocks that `loss` selects; may sleep. No request to the zone
+    /// may be under way.
     ///
     /// # Errors
     ///
-    /// What the file system says. Some blocks have kept the new data then.
-    pub(crate) fn undo(&self, zone_file: &File, loss: Loss) -> Result {
+    /// The file system's. Some blocks have the new data then.
+    pub(crate) fn undo(&self, zone_file: &File, loss: PowerLoss) -> Result {
         let saved = self.saved.lock();
         let Some(Saved { file, blocks }) = &*saved else {
             return Ok(());
         };
-        // If some of the old data could not be written back, the page cache has dropped it.
+        // If the writeback of old data has failed, the page cache has dropped it.
         file.sync()?;
         let is_lost = |block| blocks.contains(block) && !loss.leaves_block(self.zone, block);
         let mut rest = 0..self.nr_blocks;
@@ -161,18 +160,18 @@ impl UndoLog {
     /// Closes the file with the old data; may sleep.
     pub(crate) fn close(&self) {
         let saved = self.saved.lock().take();
-        // Not before the lock is released.
+        // Dropped after the lock is released.
         drop(saved);
     }
 
-    /// The blocks of the zone that `bytes` are in.
+    /// The blocks of the zone that contain `bytes`.
     fn blocks_of(&self, bytes: &Range<u64>) -> Range<u64> {
         let shift = self.block_size.trailing_zeros();
         let end = bytes.end.saturating_add(u64::from(self.block_size) - 1) >> shift;
         bytes.start >> shift..end.min(self.nr_blocks)
     }
 
-    /// Copies blocks to the same place of another file.
+    /// Copies blocks to the same offset of another file.
     fn copy(&self, from: &File, to: &File, blocks: &Range<u64>) -> Result {
         let bytes = |block: u64| block.checked_mul(self.block_size.into()).ok_or(EINVAL);
         from.copy_to(to, bytes(blocks.start)?, bytes(blocks.end)?)

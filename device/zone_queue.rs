@@ -3,13 +3,13 @@
 //! What the zone model needs of the kernel: requests and atomics.
 
 use crate::{
-    device::reset_all::ResetAll,
     device::{
-        Zloop,
+        queue_rq::ZloopQueue,
+        reset_all::ResetAll,
         MAX_HW_SECTORS, //
     },
     kernel_ext::block::mq::{
-        Command,
+        ReqOp,
         Request,
         RequestList, //
     },
@@ -42,17 +42,17 @@ use kernel::{
     },
 };
 
-impl ZoneRequest for Request<Zloop> {
-    type List = RequestList<Zloop>;
+impl ZoneRequest for Request<ZloopQueue> {
+    type List = RequestList<ZloopQueue>;
     type ResetAll = Arc<ResetAll>;
     type Error = Error;
 
     const MAX_SECTORS: u32 = MAX_HW_SECTORS;
 
     fn write_kind(&self) -> Option<WriteKind> {
-        match self.command()? {
-            Command::Write => Some(WriteKind::Regular),
-            Command::ZoneAppend => Some(WriteKind::Append),
+        match self.op()? {
+            ReqOp::Write => Some(WriteKind::Regular),
+            ReqOp::ZoneAppend => Some(WriteKind::Append),
             _ => None,
         }
     }
@@ -70,7 +70,7 @@ impl ZoneRequest for Request<Zloop> {
     }
 }
 
-impl Fifo<Request<Zloop>> for RequestList<Zloop> {
+impl Fifo<Request<ZloopQueue>> for RequestList<ZloopQueue> {
     fn is_empty(&self) -> bool {
         self.is_empty()
     }
@@ -79,15 +79,15 @@ impl Fifo<Request<Zloop>> for RequestList<Zloop> {
         self.len()
     }
 
-    fn front(&self) -> Option<impl Deref<Target = Request<Zloop>>> {
+    fn front(&self) -> Option<impl Deref<Target = Request<ZloopQueue>>> {
         self.front()
     }
 
-    fn push_back(&mut self, request: Request<Zloop>) {
+    fn push_back(&mut self, request: Request<ZloopQueue>) {
         self.push_back(request);
     }
 
-    fn pop_front(&mut self) -> Option<Request<Zloop>> {
+    fn pop_front(&mut self) -> Option<Request<ZloopQueue>> {
         self.pop_front()
     }
 

@@ -2,20 +2,20 @@
 
 //! The zones of a device, most of which are not in use.
 //!
-//! A device may have a million zones. So there is a small entry for each, with what was found when
-//! the device was added, and what it takes to work on a zone, its locks, its queue and its file,
-//! is made when something is first done to it. From then on the entry has it for as long as the
-//! device is there.
+//! A device may have a million zones. So each zone has a small entry, which holds the number of
+//! sectors that were written when the device was added. The first request that needs more allocates
+//! the zone's locks, queue and file. The entry then keeps them as long as the device exists.
 //!
-//! Of a zone that nothing was done to, all follows from what was found: it isn't open, and what is
-//! behind what is written reads as zeros.
+//! A zone that is not in use is not open, and reads behind the written sectors return zeros.
 
 use crate::{
     backing::zone_file::ZoneFile,
-    device::sequential::SequentialZone,
-    device::shared::Common,
-    device::undo_log::UndoLog,
-    fault::power_loss::Loss,
+    device::{
+        sequential::SequentialZone,
+        shared::DeviceShared,
+        undo_log::UndoLog, //
+    },
+    fault::power_loss::PowerLoss,
     options::ZoneIndex,
     zone::{
         open_zones::Slot,
@@ -40,27 +40,27 @@ use kernel::{
     },
 };
 
-/// What there is of a zone.
+/// The state of a zone in the table.
 pub(crate) enum Entry<'a> {
-    /// Something was done to it.
-    Touched(Zone<'a>),
-    /// A sequential zone that nothing was done to since the device was added. So many sectors were
+    /// The zone is in use.
+    InUse(ZoneRef<'a>),
+    /// A sequential zone that was not used since the device was added. This number of sectors was
     /// written then.
-    Found(u64),
-    /// A conventional zone that nothing was done to.
-    FoundConventional,
+    Unused(u64),
+    /// A conventional zone that was not used since then.
+    UnusedConventional,
 }
 
-/// A zone that something was done to.
+/// A zone that is in use.
 #[derive(Clone, Copy)]
-pub(crate) enum Zone<'a> {
-    /// Writes may go anywhere; there is nothing but its file.
+pub(crate) enum ZoneRef<'a> {
+    /// Writes may go anywhere.
     Conventional(&'a ConventionalZone),
     /// Writes go to the write pointer.
     Sequential(&'a Arc<SequentialZone>),
 }
 
-impl Zone<'_> {
+impl ZoneRef<'_> {
     /// The zone's file, if it is open. Does not sleep.
     pub(crate) fn open_file(&self) -> Option<ARef<File>> {
         match self {
@@ -77,7 +77,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Closes the file; may sleep. What is under way on it must have ended.
+    /// Closes the file; may sleep. All I/O to it must have ended.
     pub(crate) fn close(&self) {
         match self {
             Self::Conventional(zone) => zone.close(),
@@ -86,29 +86,29 @@ impl Zone<'_> {
     }
 }
 
-/// A conventional zone that something was done to.
+/// A conventional zone that is in use.
 pub(crate) struct ConventionalZone {
-    common: Arc<Common>,
+    shared: Arc<DeviceShared>,
     /// The number of the zone on the device.
     number: u32,
     file: Arc<ZoneFile>,
-    /// The old data, if it is saved.
+    /// The overwritten data, with `volatile_cache`.
     undo: Option<Pin<KBox<UndoLog>>>,
 }
 
 impl ConventionalZone {
-    fn new(common: Arc<Common>, number: u32, flags: Flags) -> Result<Arc<Self>> {
+    fn new(shared: Arc<DeviceShared>, number: u32, flags: Flags) -> Result<Arc<Self>> {
         let file = Arc::pin_init(ZoneFile::new(), flags)?;
-        let undo = match common.volatile_cache() {
+        let undo = match shared.volatile_cache() {
             false => None,
             true => {
-                let len = common.geometry().zone_len(number) << SECTOR_SHIFT;
-                let undo = UndoLog::new(number, len, common.block_size());
+                let len = shared.geometry().zone_len(number) << SECTOR_SHIFT;
+                let undo = UndoLog::new(number, len, shared.block_size());
                 Some(KBox::pin_init(undo, flags)?)
             }
         };
         let zone = Self {
-            common,
+            shared,
             number,
             file,
             undo,
@@ -118,27 +118,27 @@ impl ConventionalZone {
 
     /// The zone's file, which is opened if it isn't open; may sleep.
     pub(crate) fn file(&self) -> Result<ARef<File>> {
-        self.file.get_or_open(self.common.files(), self.number)
+        self.file.get_or_open(self.shared.files(), self.number)
     }
 
-    /// The zone's file, whose bytes from `from` to `to` may be changed: what they have is saved if
-    /// it may be needed. May sleep.
+    /// The zone's file, for a write to the bytes from `from` to `to`. With `volatile_cache` it
+    /// saves their data first. May sleep.
     pub(crate) fn file_to_write(&self, from: u64, to: u64) -> Result<ARef<File>> {
         let file = self.file()?;
         if let Some(undo) = &self.undo {
-            undo.save(&file, from..to, || self.common.files().create_unnamed())?;
+            undo.save(&file, from..to, || self.shared.files().create_unnamed())?;
         }
         Ok(file)
     }
 
     fn used_file(&self) -> Result<Option<ARef<File>>> {
-        self.file.get_if_used(self.common.files(), self.number)
+        self.file.get_if_used(self.shared.files(), self.number)
     }
 
-    /// Makes durable what was written; may sleep.
+    /// Makes written data durable; may sleep.
     pub(crate) fn flush(&self) -> Result {
         let sync = || match self.used_file()? {
-            Some(file) => self.common.sync_file(self.number, &self.file, &file),
+            Some(file) => self.shared.sync_file(self.number, &self.file, &file),
             None => Ok(()),
         };
         match &self.undo {
@@ -147,9 +147,9 @@ impl ConventionalZone {
         }
     }
 
-    /// Discards the data that was written and not flushed, or a part of it, if the old data was
-    /// saved; may sleep. No request may be under way.
-    pub(crate) fn discard_unflushed(&self, loss: Loss) -> Result {
+    /// Restores the data that was overwritten since the last flush, or a part of it; may sleep. No
+    /// request may be under way. Without `volatile_cache` nothing was saved, and nothing is done.
+    pub(crate) fn discard_unflushed(&self, loss: PowerLoss) -> Result {
         let (Some(undo), Some(file)) = (&self.undo, self.used_file()?) else {
             return Ok(());
         };
@@ -157,7 +157,7 @@ impl ConventionalZone {
         self.file.sync(&file)
     }
 
-    /// Closes the files; may sleep. What is under way on them must have ended.
+    /// Closes the files; may sleep. All I/O to them must have ended.
     fn close(&self) {
         if let Some(undo) = &self.undo {
             undo.close();
@@ -166,55 +166,55 @@ impl ConventionalZone {
     }
 }
 
-/// What there is of a sequential zone.
+/// The entry of a sequential zone.
 pub(crate) struct SequentialEntry {
     zone: SetOnce<Arc<SequentialZone>>,
-    /// How many sectors were written when the device was added.
+    /// The number of sectors that were written when the device was added.
     found: u64,
 }
 
-// All that is ours of a zone that nobody has touched, but for a bit. There may be millions.
+// The memory of a zone that is not in use, except for its bits. There may be millions.
 static_assert!(size_of::<SequentialEntry>() + size_of::<Slot>() <= 36);
 
 impl SequentialEntry {
-    /// The zone, if something was done to it.
-    pub(crate) fn touched(&self) -> Option<&Arc<SequentialZone>> {
+    /// The zone, if it is in use.
+    pub(crate) fn in_use(&self) -> Option<&Arc<SequentialZone>> {
         self.zone.as_ref()
     }
 
-    /// How many sectors were written when the device was added.
+    /// The number of sectors that were written when the device was added.
     pub(crate) fn found(&self) -> u64 {
         self.found
     }
 }
 
-/// Zones in a row that are of one kind.
-pub(crate) enum Row<'a> {
+/// Consecutive zones of one type.
+pub(crate) enum ZoneRun<'a> {
     /// Conventional zones with these numbers.
     Conventional(Range<u32>),
-    /// Sequential zones with these numbers. There may be more entries than these.
+    /// Sequential zones with these numbers. There may be more entries than numbers.
     Sequential(Range<u32>, &'a [SequentialEntry]),
 }
 
 /// The zones of a device.
 #[pin_data]
 pub(crate) struct Zones {
-    common: Arc<Common>,
+    shared: Arc<DeviceShared>,
     conventional: KVVec<SetOnce<Arc<ConventionalZone>>>,
     sequential: KVVec<SequentialEntry>,
-    /// Held to put something into an entry.
+    /// Held while a zone is put into its entry.
     #[pin]
-    touching: SpinLock<()>,
+    creating: SpinLock<()>,
 }
 
 impl Zones {
-    /// Zones of which each has as many sectors written as `found` says of its number; only a
-    /// sequential one is asked for.
+    /// Makes the table. `found` returns the number of written sectors of the zone with a number; it
+    /// is called for sequential zones.
     pub(crate) fn new(
-        common: Arc<Common>,
+        shared: Arc<DeviceShared>,
         mut found: impl FnMut(u32) -> Result<u64>,
     ) -> Result<impl PinInit<Self>> {
-        let geometry = *common.geometry();
+        let geometry = *shared.geometry();
         let (nr_conv, nr_seq) = (geometry.nr_conv_zones(), geometry.nr_seq_zones());
         let mut conventional = KVVec::with_capacity(nr_conv as usize, GFP_KERNEL)?;
         let mut sequential = KVVec::with_capacity(nr_seq as usize, GFP_KERNEL)?;
@@ -226,7 +226,7 @@ impl Zones {
             };
             let wp = WritePointer::new(found, geometry.zone_capacity(number)).ok_or(EINVAL)?;
             if !wp.is_empty() && !wp.is_full() {
-                common.open_zones().lock().admit(index);
+                shared.open_zones().lock().admit(index);
             }
             let entry = SequentialEntry {
                 zone: SetOnce::new(),
@@ -235,95 +235,95 @@ impl Zones {
             sequential.push(entry, GFP_KERNEL)?;
         }
         Ok(pin_init!(Self {
-            common,
+            shared,
             conventional,
             sequential,
-            touching <- new_spinlock!((), "zloop_touching"),
+            creating <- new_spinlock!((), "zloop_create_zone"),
         }))
     }
 
-    /// What there is of a zone, or [`None`] if there is no such zone.
+    /// The entry of a zone, or [`None`] if there is no zone with this number.
     pub(crate) fn entry(&self, number: u32) -> Option<Entry<'_>> {
-        Some(match self.common.geometry().zone_index(number) {
+        Some(match self.shared.geometry().zone_index(number) {
             ZoneIndex::Sequential(index) => {
                 let entry = self.sequential.get(index as usize)?;
-                match entry.touched() {
-                    Some(zone) => Entry::Touched(Zone::Sequential(zone)),
-                    None => Entry::Found(entry.found),
+                match entry.in_use() {
+                    Some(zone) => Entry::InUse(ZoneRef::Sequential(zone)),
+                    None => Entry::Unused(entry.found),
                 }
             }
             ZoneIndex::Conventional(index) => match self.conventional.get(index as usize)?.as_ref()
             {
-                Some(zone) => Entry::Touched(Zone::Conventional(zone)),
-                None => Entry::FoundConventional,
+                Some(zone) => Entry::InUse(ZoneRef::Conventional(zone)),
+                None => Entry::UnusedConventional,
             },
         })
     }
 
-    /// These zones, in their order. It costs less than to look up each of them.
-    pub(crate) fn rows(&self, zones: Range<u32>) -> impl Iterator<Item = Row<'_>> {
+    /// The runs of these zones, in order. This is cheaper than to look up each zone.
+    pub(crate) fn runs(&self, zones: Range<u32>) -> impl Iterator<Item = ZoneRun<'_>> {
         let mut rest = zones;
         from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
-            let run = self.common.geometry().zone_run(rest.start);
+            let run = self.shared.geometry().zone_run(rest.start);
             let numbers = rest.start..run.end.min(rest.end);
             rest.start = numbers.end;
             Some(match run.index {
                 ZoneIndex::Sequential(index) => {
                     let entries = self.sequential.get(index as usize..);
-                    Row::Sequential(numbers, entries.unwrap_or_default())
+                    ZoneRun::Sequential(numbers, entries.unwrap_or_default())
                 }
-                ZoneIndex::Conventional(_) => Row::Conventional(numbers),
+                ZoneIndex::Conventional(_) => ZoneRun::Conventional(numbers),
             })
         })
     }
 
-    /// A zone, if something was done to it.
-    pub(crate) fn get(&self, number: u32) -> Option<Zone<'_>> {
+    /// A zone, if it is in use.
+    pub(crate) fn get(&self, number: u32) -> Option<ZoneRef<'_>> {
         match self.entry(number)? {
-            Entry::Touched(zone) => Some(zone),
-            Entry::Found(_) | Entry::FoundConventional => None,
+            Entry::InUse(zone) => Some(zone),
+            Entry::Unused(_) | Entry::UnusedConventional => None,
         }
     }
 
-    /// A zone that something is about to be done to. `flags` say how to allocate what it needs.
+    /// A zone, which is in use from now on. It is allocated with `flags` if it was not.
     ///
     /// # Errors
     ///
     /// ENOMEM; EINVAL if there is no such zone.
-    pub(crate) fn touch(&self, number: u32, flags: Flags) -> Result<Zone<'_>> {
+    pub(crate) fn get_or_create(&self, number: u32, flags: Flags) -> Result<ZoneRef<'_>> {
         if let Some(zone) = self.get(number) {
             return Ok(zone);
         }
-        let common = self.common.clone();
-        match self.common.geometry().zone_index(number) {
+        let shared = self.shared.clone();
+        match self.shared.geometry().zone_index(number) {
             ZoneIndex::Sequential(index) => {
                 let entry = self.sequential.get(index as usize).ok_or(EINVAL)?;
-                let zone = SequentialZone::new(common, number, entry.found, flags)?;
+                let zone = SequentialZone::new(shared, number, entry.found, flags)?;
                 let zone = self.populate(&entry.zone, zone).ok_or(EINVAL)?;
-                Ok(Zone::Sequential(zone))
+                Ok(ZoneRef::Sequential(zone))
             }
             ZoneIndex::Conventional(index) => {
                 let entry = self.conventional.get(index as usize).ok_or(EINVAL)?;
-                let zone = ConventionalZone::new(common, number, flags)?;
+                let zone = ConventionalZone::new(shared, number, flags)?;
                 let zone = self.populate(entry, zone).ok_or(EINVAL)?;
-                Ok(Zone::Conventional(zone))
+                Ok(ZoneRef::Conventional(zone))
             }
         }
     }
 
-    /// Puts a zone into its entry, unless somebody else was faster, and returns what is there.
+    /// Puts a zone into its entry, unless another task was faster, and returns the entry's zone.
     fn populate<'a, T>(&self, entry: &'a SetOnce<Arc<T>>, zone: Arc<T>) -> Option<&'a Arc<T>> {
-        let _touching = self.touching.lock();
+        let _creating = self.creating.lock();
         entry.populate(zone);
         entry.as_ref()
     }
 
-    /// The zones that something was done to, and their numbers.
-    pub(crate) fn touched(&self) -> impl Iterator<Item = (u32, Zone<'_>)> {
-        (0..self.common.geometry().nr_zones())
+    /// The zones that are in use, with their numbers.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = (u32, ZoneRef<'_>)> {
+        (0..self.shared.geometry().nr_zones())
             .filter_map(|number| Some((number, self.get(number)?)))
     }
 }

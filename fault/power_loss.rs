@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a power failure takes.
+//! The data that a power failure takes.
 //!
-//! A drive holds in its volatile cache what was written and not flushed. When the power fails, any
-//! part of that may have reached the medium, and with a large write it may be a piece of it; but in
-//! a sequential zone nothing is there without all that is before it, since the write pointer is
-//! where the data ends.
+//! A drive keeps unflushed data in its volatile cache. When the power fails, any part of this data
+//! may have reached the medium, and so may a part of a large write. In a sequential zone, a block
+//! can only survive together with all blocks before it, because the data ends at the write pointer.
 //!
-//! So what is left of a sequential zone is said by one number, how many of the blocks that were not
-//! flushed are there; in a conventional zone each block has the new data or the old. By default
-//! nothing is left. With a seed it is random, yet follows from the seed, the zone's number and the
-//! number of blocks, or of the block, alone: who repeats the run, gets it again.
+//! So one number describes the loss in a sequential zone: the number of unflushed blocks that
+//! survive. In a conventional zone, each block has either the new data or the old data. By default,
+//! no unflushed block survives. With a seed, the choice is random but reproducible. It depends only
+//! on the seed, the zone's number, and the number of unflushed blocks in a sequential zone or the
+//! number of the block in a conventional zone.
 
-/// What of the data that was not flushed is lost.
+/// The part of the unflushed data that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
+pub(crate) enum PowerLoss {
     /// All of it.
     All,
-    /// A part that follows from this seed.
+    /// A part that depends on this seed.
     Part(u32),
 }
 
-impl Loss {
-    /// Whether block `block` of conventional zone `zone`, which was overwritten and not flushed,
-    /// has the new data.
+impl PowerLoss {
+    /// Whether block `block` of conventional zone `zone` has the new data. It was overwritten and
+    /// not flushed.
     pub(crate) fn leaves_block(self, zone: u32, block: u64) -> bool {
         match self {
             Self::All => false,
@@ -31,14 +31,14 @@ impl Loss {
         }
     }
 
-    /// How many of `blocks` that were not flushed are left in sequential zone `zone`, from the
-    /// first one on.
+    /// The number of blocks that survive in sequential zone `zone`. They are the first of `blocks`
+    /// unflushed ones.
     pub(crate) fn left(self, zone: u32, blocks: u64) -> u64 {
         match self {
             Self::All => 0,
             Self::Part(seed) => {
                 let random = random(&[u64::from(seed), u64::from(zone)]);
-                // From none to all: one more than there are blocks.
+                // From none to all blocks: `blocks + 1` possible results.
                 blocks
                     .checked_add(1)
                     .map_or(random, |results| random.checked_rem(results).unwrap_or(0))
@@ -47,8 +47,7 @@ impl Loss {
     }
 }
 
-/// A number without a pattern for each series of inputs: the finaliser of SplitMix64, once for
-/// each.
+/// A pseudorandom number for a series of inputs. The finaliser of SplitMix64 mixes in each input.
 fn random(inputs: &[u64]) -> u64 {
     inputs.iter().fold(0, |state, input| {
         let x = (state ^ input).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -66,7 +65,7 @@ mod tests {
     #[test]
     fn all_is_lost() {
         for blocks in [0, 1, 1000, u64::MAX] {
-            assert_eq!(Loss::All.left(3, blocks), 0);
+            assert_eq!(PowerLoss::All.left(3, blocks), 0);
         }
     }
 
@@ -75,18 +74,18 @@ mod tests {
         for seed in [0, 1, 2, u32::MAX] {
             for zone in 0..100 {
                 for blocks in [0, 1, 2, 63, 64, u64::MAX] {
-                    assert!(Loss::Part(seed).left(zone, blocks) <= blocks);
+                    assert!(PowerLoss::Part(seed).left(zone, blocks) <= blocks);
                 }
             }
         }
-        assert_eq!(Loss::Part(7).left(3, 0), 0);
+        assert_eq!(PowerLoss::Part(7).left(3, 0), 0);
     }
 
     #[test]
     fn every_part_is_possible() {
         let mut found = [0; 5];
         for zone in 0..500 {
-            let left = Loss::Part(1).left(zone, 4);
+            let left = PowerLoss::Part(1).left(zone, 4);
             if let Some(count) = found.get_mut(left as usize) {
                 *count += 1;
             }
@@ -96,16 +95,17 @@ mod tests {
 
     #[test]
     fn each_block_is_left_or_not() {
-        let left = |loss: Loss| {
+        let left = |loss: PowerLoss| {
             (0..1000)
                 .filter(|&block| loss.leaves_block(1, block))
                 .count()
         };
-        assert_eq!(left(Loss::All), 0);
-        assert!((400..600).contains(&left(Loss::Part(3))));
+        assert_eq!(left(PowerLoss::All), 0);
+        assert!((400..600).contains(&left(PowerLoss::Part(3))));
         let same = (0..1000)
             .filter(|&block| {
-                Loss::Part(3).leaves_block(1, block) == Loss::Part(4).leaves_block(1, block)
+                PowerLoss::Part(3).leaves_block(1, block)
+                    == PowerLoss::Part(4).leaves_block(1, block)
             })
             .count();
         assert!((400..600).contains(&same));
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn seed_decides() {
-        let run = |seed, zone| Loss::Part(seed).left(zone, 1 << 40);
+        let run = |seed, zone| PowerLoss::Part(seed).left(zone, 1 << 40);
         for zone in 0..10 {
             assert_eq!(run(5, zone), run(5, zone));
             assert!(run(5, zone) != run(6, zone));

@@ -7,7 +7,7 @@ mod cgroup;
 pub(crate) mod mq;
 pub(crate) mod zoned;
 
-/// The same where I/O is charged to nobody.
+/// The same interface for a kernel that does not charge I/O to cgroups.
 #[cfg(not(CONFIG_BLK_CGROUP))]
 mod cgroup {
     use kernel::bindings::bio;
@@ -41,8 +41,8 @@ use kernel::{
 
 /// How a request ended: a `blk_status_t`.
 ///
-/// It is a type of its own because errnos don't all have the meaning here that they have elsewhere:
-/// some of them would make the block layer try the request again for ever.
+/// This is a separate type because some errnos have a special meaning for the block layer: some of
+/// them would make it retry the request forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status(bindings::blk_status_t);
 
@@ -50,17 +50,18 @@ pub(crate) struct Status(bindings::blk_status_t);
 impl Status {
     /// The request succeeded.
     pub(crate) const OK: Self = Self(0);
-    /// The device doesn't know the operation.
+    /// The device does not support the operation.
     pub(crate) const NOTSUPP: Self = Self(1);
     /// The request took too long, ETIMEDOUT.
     pub(crate) const TIMEOUT: Self = Self(2);
-    /// There is no memory or the like for the request: the block layer tries it again.
+    /// A resource for the request is missing, for example memory: the block layer retries the
+    /// request.
     const RESOURCE: Self = Self(9);
     /// The request failed, EIO.
     pub(crate) const IOERR: Self = Self(10);
-    /// The request is to be queued again by a device mapper, EREMCHG.
+    /// A device mapper must queue the request again, EREMCHG.
     const DM_REQUEUE: Self = Self(11);
-    /// The request would have to wait and may not, EAGAIN.
+    /// The request must not wait but would have to, EAGAIN.
     const AGAIN: Self = Self(12);
     /// Too many zones are open, ETOOMANYREFS.
     pub(crate) const ZONE_OPEN_RESOURCE: Self = Self(14);
@@ -74,12 +75,14 @@ impl Status {
 }
 
 impl From<Error> for Status {
-    /// How a request ends that failed with an errno of somebody else's, a file system's for one.
+    /// Returns the status of a request that failed with a foreign errno, for example from a file
+    /// system.
     ///
-    /// What asks the submitter to do something about it, and to come again, is the device's own to
-    /// say: by such an errno a file system means something else, and the request has just failed.
+    /// Some statuses ask the submitter to act and to retry. Only the device itself may report them.
+    /// A file system means something else by such an errno, so the request ends with
+    /// [`Self::IOERR`].
     fn from(error: Error) -> Self {
-        // SAFETY: The function looks up a table and may be called anywhere.
+        // SAFETY: The function only reads a table, and may be called in any context.
         match Self(unsafe { bindings::errno_to_blk_status(error.to_errno()) }) {
             Self::AGAIN
             | Self::DM_REQUEUE

@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/cgroup.h`](srctree/include/linux/cgroup.h),
 //! [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
 
-use crate::kernel_ext::task::on_one_cpu;
+use crate::kernel_ext::task::pinned_to_cpu;
 use core::ptr::NonNull;
 #[cfg(CONFIG_SMP)]
 use kernel::cpu::CpuId;
@@ -25,21 +25,21 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The pointer is valid, and a reference to it is owned.
+/// The pointer is valid, and `self` owns a reference to it.
 pub(super) struct CgroupState(NonNull<bindings::cgroup_subsys_state>);
 
 impl CgroupState {
-    /// The state that the memory controller charges what `cgroup` uses to: `cgroup`'s own one, or
-    /// that of its nearest ancestor that has one.
+    /// Returns the state that the memory controller charges `cgroup`'s memory to: the state of
+    /// `cgroup` itself, or that of its nearest ancestor with a state.
     ///
     /// # Safety
     ///
     /// `cgroup` must be valid.
     pub(super) unsafe fn of_memory(cgroup: *mut bindings::cgroup) -> Option<Self> {
-        // SAFETY: By the safety requirement. The controller is never gone.
+        // SAFETY: By the safety requirement the cgroup is valid. The controller always exists.
         let css =
             unsafe { bindings::cgroup_get_e_css(cgroup, &raw mut bindings::memory_cgrp_subsys) };
-        // INVARIANT: The function has taken a reference.
+        // INVARIANT: The function has taken a reference, which moves to the result.
         NonNull::new(css).map(Self)
     }
 
@@ -52,40 +52,43 @@ impl Drop for CgroupState {
     /// `css_put()`.
     fn drop(&mut self) {
         let css = self.as_ptr();
-        // SAFETY: By the type invariant. The flag doesn't change.
+        // SAFETY: By the type invariant the state is valid. The flag does not change.
         if unsafe { (*css).flags } & bindings::CSS_NO_REF == 0 {
-            // SAFETY: By the type invariant the reference is ours; it is not used any more.
+            // SAFETY: By the type invariant we own the reference, which is not used any more.
             unsafe { percpu_ref_put(&raw mut (*css).refcnt) };
         }
     }
 }
 
-/// Gives back a reference: `percpu_ref_put()`, which is an inline function.
+/// Drops a reference: `percpu_ref_put()`, which is an inline function.
 ///
 /// # Safety
 ///
-/// The caller must own a reference, and use it no more.
+/// The caller must own a reference, and must not use it any more.
 unsafe fn percpu_ref_put(counter: *mut bindings::percpu_ref) {
-    // While it is held a counter that was found to be one per CPU stays so.
+    // Under RCU, a counter that is in per-CPU mode here keeps its per-CPU counters.
     let _rcu = rcu::Guard::new();
-    // SAFETY: The counter is valid while there is a reference. Others may change the pointer.
+    // SAFETY: The caller has a reference, so the counter is valid. Other code may change the
+    // pointer concurrently.
     let per_cpu = unsafe { (&raw const (*counter).percpu_count_ptr).read_volatile() };
     // CAST: A small constant.
     if per_cpu & bindings::__PERCPU_REF_ATOMIC_DEAD as usize == 0 {
-        return on_one_cpu(|| {
+        return pinned_to_cpu(|| {
             let count = this_cpu_ptr(per_cpu);
-            // Interrupts, and where spin locks sleep other tasks of this CPU, change it, too.
-            // SAFETY: It is this CPU's counter, which is changed on this CPU only, and atomically.
+            // Interrupts change the counter, too, and with `PREEMPT_RT` other tasks on this CPU. So
+            // the subtraction is atomic.
+            // SAFETY: This is the counter of this CPU. It changes only on this CPU, and only
+            // atomically.
             unsafe { Atomic::from_ptr(count) }.fetch_sub(1usize, Relaxed);
         });
     }
-    // SAFETY: A counter that is not one per CPU has its data, while there is a reference.
+    // SAFETY: The caller has a reference, so a counter in atomic mode has its data.
     let data = unsafe { (*counter).data };
-    // SAFETY: The count is changed atomically only.
+    // SAFETY: The count changes only atomically.
     let count = unsafe { Atomic::from_ptr(&raw mut (*data).count.counter) };
-    // `Full` orders what all holders did before the release.
+    // `Full` orders the accesses of all holders before the release.
     if count.fetch_sub(1, Full) == 1 {
-        // SAFETY: The last reference is gone, which is when the function is to be called.
+        // SAFETY: The last reference was dropped, so `release` must be called now.
         unsafe {
             if let Some(release) = (*data).release {
                 release(counter);
@@ -94,12 +97,12 @@ unsafe fn percpu_ref_put(counter: *mut bindings::percpu_ref) {
     }
 }
 
-/// Where this CPU's counter is, of those that are one per CPU: `this_cpu_ptr()`.
+/// Returns the address of this CPU's instance of a per-CPU counter: `this_cpu_ptr()`.
 ///
-/// It is this CPU's for as long as what runs stays on it.
+/// The result is valid for this CPU only while the caller stays on it.
 fn this_cpu_ptr(per_cpu: usize) -> *mut usize {
     #[cfg(CONFIG_SMP)]
-    // SAFETY: The offsets don't change once a CPU is there; there is one for each.
+    // SAFETY: Each CPU has an offset, which does not change after the CPU is up.
     let per_cpu = per_cpu.wrapping_add(unsafe {
         (&raw const bindings::__per_cpu_offset)
             .cast::<usize>()

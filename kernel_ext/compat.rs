@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What Linux 7.3 offers, for Linux 7.2, too.
+//! Parts of the kernel crate of Linux 7.3, also for Linux 7.2.
 //!
-//! With 7.3 this is the kernel crate itself. With 7.2, which Kbuild tells by `linux_7_2`, it has
-//! the same names at the same paths. It goes away with the support of 7.2: the patch for the
-//! kernel's tree (`patch/make`) is made without it, by replacing `crate::kernel_ext::compat` with
-//! `kernel`, or nothing before `pin_init`, and [`bi_offset`] with the field.
+//! For 7.3 this re-exports the kernel crate itself. For 7.2 (Kbuild sets `linux_7_2`) it has the
+//! same names at the same paths. It will go away together with the support of 7.2. `patch/make`
+//! makes the patch for a kernel tree without it: it replaces `crate::kernel_ext::compat` with
+//! `kernel`, or with nothing before `pin_init`, and [`bi_offset`] with the field.
 
 #[cfg(linux_7_2)]
 mod linux_7_2;
@@ -26,14 +26,14 @@ pub(crate) use linux_7_2::{
     sync, //
 };
 
-/// The field `bi_offset` of a `struct bvec_iter`, which had another name.
+/// The field `bi_offset` of a `struct bvec_iter`. Linux 7.2 has another name for it.
 #[cfg(not(linux_7_2))]
 macro_rules! bi_offset {
     ($iter:expr) => {
         $iter.bi_offset
     };
 }
-/// The field `bi_offset` of a `struct bvec_iter`, which has another name here.
+/// The field `bi_offset` of a `struct bvec_iter`. Its name in Linux 7.2 is `bi_bvec_done`.
 #[cfg(linux_7_2)]
 macro_rules! bi_offset {
     ($iter:expr) => {

@@ -17,39 +17,39 @@ use kernel::{
     task::Task, //
 };
 
-/// The credentials that the current task acts with: `get_current_cred()`.
+/// Returns the credentials that the current task uses: `get_current_cred()`.
 pub(crate) fn current_credential() -> ARef<Credential> {
-    // SAFETY: The current task is alive, and only it changes what it acts with; that is valid as
-    // long as it isn't changed, which can't happen before the reference is taken.
+    // SAFETY: The current task is alive, and only the task itself changes its credentials. They are
+    // valid until it changes them, and it can't do so before `into` has taken a reference.
     unsafe { Credential::from_ptr((*Task::current_raw()).cred) }.into()
 }
 
-/// Calls `f` while the current task acts with other credentials: `override_creds()`.
+/// Calls `f` with other credentials for the current task: `override_creds()`.
 ///
-/// A guard could be forgotten, or be dropped while one that was made later is still there; then the
-/// task would act with credentials that are gone.
+/// This takes a closure and does not return a guard: a caller could leak a guard, or drop it before
+/// a newer guard. Then the task would use credentials that are freed.
 pub(crate) fn with_credentials<R>(credential: &Credential, f: impl FnOnce() -> R) -> R {
-    // SAFETY: The credentials are borrowed until they are replaced below.
+    // SAFETY: The credentials are borrowed, so they are valid until they are replaced below.
     let previous = unsafe { replace(credential.as_ptr()) };
     let result = f();
-    // SAFETY: The task had a reference to these before, and has it still.
+    // SAFETY: The task had a reference to the previous credentials, and still has it.
     unsafe { replace(previous) };
     result
 }
 
-/// Exchanges what the current task acts with.
+/// Replaces the credentials of the current task, and returns the previous ones.
 ///
 /// # Safety
 ///
-/// `credential` must be valid until it is replaced itself.
+/// `credential` must be valid until it is replaced again.
 unsafe fn replace(credential: *const bindings::cred) -> *const bindings::cred {
     let task = Task::current_raw();
-    // SAFETY: The current task is alive, and only it changes this pointer.
-    let place = unsafe { &raw mut (*task).cred };
-    // SAFETY: As above.
-    let previous = unsafe { *place };
-    // RELEASE: `rcu_assign_pointer()`: others look at the credentials of a task.
-    // SAFETY: The pointer is valid and aligned; others only read it, and atomically.
-    unsafe { Atomic::from_ptr(place) }.store(credential, Release);
+    // SAFETY: The current task is alive, and only the task itself changes this pointer.
+    let cred = unsafe { &raw mut (*task).cred };
+    // SAFETY: The pointer is valid, and only the current task writes it.
+    let previous = unsafe { *cred };
+    // RELEASE: `rcu_assign_pointer()`: other tasks read the credentials of a task under RCU.
+    // SAFETY: The pointer is valid and aligned. Other tasks only read it, and atomically.
+    unsafe { Atomic::from_ptr(cred) }.store(credential, Release);
     previous
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that show what is shared.
+//! Files in debugfs that show shared data.
 //!
-//! Those of the kernel crate have no owner: who has one open keeps nothing from unloading the
-//! module, and closing it calls what was in the module. These keep it.
+//! The files of the kernel crate have no owner: the module can be unloaded while a file is open,
+//! and then closing the file calls code of the unloaded module. An open file of this type keeps the
+//! module.
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
@@ -37,32 +38,33 @@ pub(crate) trait Show<D>: 'static {
     fn show(data: &D, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// A directory in debugfs. It is removed, with all that is in it, when this is dropped.
+/// A directory in debugfs. Dropping it removes the directory and its contents.
 ///
-/// If it can't be made, all that would be in it isn't there either, which is no error.
+/// A failed creation is not an error: then the directory and its contents are missing.
 ///
 /// # Invariants
 ///
-/// `dentry` is what `debugfs_create_dir()` returned, and has not been removed.
+/// `dentry` is the result of `debugfs_create_dir()`, and has not been removed.
 pub(crate) struct Directory {
     dentry: *mut bindings::dentry,
-    /// It is there for longer: to remove it removes all that is in it.
+    /// Lives for longer than `self`: removing the parent removes its contents, too.
     _parent: Option<Arc<Self>>,
 }
 
-// SAFETY: debugfs may be used by any task.
+// SAFETY: Any task may use debugfs.
 unsafe impl Send for Directory {}
-// SAFETY: As above.
+// SAFETY: debugfs serialises concurrent calls.
 unsafe impl Sync for Directory {}
 
 impl Directory {
-    /// Makes a directory, in `parent` or at the top.
+    /// Creates a directory, in `parent` or at the top of debugfs.
     pub(crate) fn new(name: &CStr, parent: Option<Arc<Self>>) -> Self {
         let place = parent.as_ref().map_or(null_mut(), |parent| parent.dentry);
-        // SAFETY: The name is a C string. A parent is one of debugfs' or an error pointer, which is
-        // allowed.
+        // SAFETY: The name is a C string. The parent is null, a dentry of debugfs, or an error
+        // pointer; all are allowed.
         let dentry = unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), place) };
-        // INVARIANT: It was returned just now. The parent, with which it would be removed, stays.
+        // INVARIANT: The call above has returned the dentry. `_parent` keeps the parent, whose
+        // removal would remove the directory.
         Self {
             dentry,
             _parent: parent,
@@ -72,13 +74,13 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; an error pointer is allowed. This waits for those who are
-        // reading a file in it.
+        // SAFETY: By the type invariant the dentry was not removed. An error pointer is allowed.
+        // The call waits for tasks that are reading a file in the directory.
         unsafe { bindings::debugfs_remove(self.dentry) };
     }
 }
 
-/// A directory whose files show the same thing.
+/// A directory whose files show the same data.
 pub(crate) struct SharedDirectory<D> {
     /// Dropped first.
     directory: Directory,
@@ -86,7 +88,7 @@ pub(crate) struct SharedDirectory<D> {
 }
 
 impl<D: Send + Sync + 'static> SharedDirectory<D> {
-    /// Makes a directory in `parent`.
+    /// Creates a directory in `parent`.
     pub(crate) fn new(name: &CStr, parent: Arc<Directory>, data: Arc<D>) -> Self {
         Self {
             directory: Directory::new(name, Some(parent)),
@@ -94,11 +96,11 @@ impl<D: Send + Sync + 'static> SharedDirectory<D> {
         }
     }
 
-    /// Makes a file that only root can read.
+    /// Creates a file that only root can read.
     pub(crate) fn file<S: Show<D>>(&self, name: &CStr) {
-        // SAFETY: The name is a C string, and the directory one of debugfs' or an error pointer.
-        // The file's data is what its operations expect; it stays until `self` is dropped, which
-        // removes the file before.
+        // SAFETY: The name is a C string. The directory is a dentry of debugfs or an error pointer;
+        // both are allowed. The data of the file is a `D`, as its operations expect. The data lives
+        // until `self` is dropped, which removes the file first.
         unsafe {
             bindings::debugfs_create_file_full(
                 name.as_char_ptr(),
@@ -112,7 +114,7 @@ impl<D: Send + Sync + 'static> SharedDirectory<D> {
     }
 }
 
-/// The operations of a file that shows a `D` by `S`.
+/// The operations of a file that shows a `D` with `S`.
 struct File<D, S>(PhantomData<(D, S)>);
 
 impl<D: Send + Sync + 'static, S: Show<D>> File<D, S> {
@@ -127,26 +129,29 @@ impl<D: Send + Sync + 'static, S: Show<D>> File<D, S> {
 
     /// # Safety
     ///
-    /// `inode` must be that of a file with these operations, which is being opened as `file`.
+    /// `inode` must be the inode of a file with these operations, and `file` must be the file that
+    /// is being opened.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: By the safety requirement; `write` gets the file's data.
+        // SAFETY: By the safety requirement the inode and the file are valid. `write` gets the data
+        // of the file.
         unsafe { bindings::single_open(file, Some(Self::write), (*inode).i_private) }
     }
 
     /// # Safety
     ///
-    /// `seq` must be that of a file with these operations that is being read.
+    /// `seq` must be the `seq_file` of a file with these operations, during a read.
     unsafe extern "C" fn write(seq: *mut bindings::seq_file, _: *mut c_void) -> c_int {
-        // SAFETY: By the safety requirement; the data stays while the file is being read.
+        // SAFETY: By the safety requirement `private` points to the data, which lives for as long
+        // as the file is being read.
         let data = unsafe { &*(*seq).private.cast::<D>() };
-        // SAFETY: It is valid while the file is being read.
+        // SAFETY: `seq` is valid for as long as the file is being read.
         let seq = unsafe { SeqFile::from_raw(seq) };
         seq_print!(seq, "{}", Shown(Text::<D, S>(data, PhantomData)));
         0
     }
 }
 
-/// A `D` as `S` shows it.
+/// Formats a `D` with `S`.
 struct Text<'a, D, S>(&'a D, PhantomData<S>);
 
 impl<D, S: Show<D>> fmt::Display for Text<'_, D, S> {

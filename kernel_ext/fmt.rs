@@ -4,8 +4,8 @@
 
 use core::fmt;
 
-/// Shows with the kernel's `fmt!` what only knows [`core::fmt::Display`]: code that is also built
-/// outside of the kernel can't know the kernel's own trait.
+/// Formats a value that only implements [`core::fmt::Display`] with the kernel's `fmt!`. Code that
+/// is also built outside of the kernel can't implement the kernel's own trait.
 pub(crate) struct Shown<T>(pub(crate) T);
 
 impl<T: fmt::Display> kernel::fmt::Display for Shown<T> {

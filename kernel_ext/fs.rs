@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files and directories, as the kernel itself uses them.
+//! Files and directories that the kernel itself opens.
 
 pub(crate) mod file;
 mod freeze;

@@ -30,19 +30,19 @@ use kernel::{
     },
 };
 
-/// What is shared by all who have a misc device open.
+/// The data that all open files of a misc device share.
 pub(crate) trait SharedMiscDevice: Send + Sync + Sized + 'static {
-    /// What there is to read now.
+    /// Returns the current text of the device, for a read.
     ///
-    /// It is asked when a read begins at the start of the file. Who reads on gets the rest of the
-    /// same text, however much it has changed meanwhile.
+    /// This is called when a read begins at the start of the file. A read at a later position
+    /// returns the rest of the same text, even if the current text has changed.
     fn text(&self) -> Result<KVVec<u8>>;
 
-    /// Writes to the device, and returns how much was taken.
+    /// Writes to the device, and returns the number of bytes consumed.
     fn write(&self, writer: Writer<'_>, source: &mut IovIterSource<'_>) -> Result<usize>;
 }
 
-/// Who writes to a misc device: the current task, and whoever has opened the file for it.
+/// The writer to a misc device: the current task, and the task that has opened the file.
 ///
 /// # Invariants
 ///
@@ -53,22 +53,22 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Whether both have `CAP_SYS_ADMIN` in the initial user namespace.
+    /// Whether both tasks have `CAP_SYS_ADMIN` in the initial user namespace.
     ///
-    /// The task's own right is what counts: one that was handed an open file has none by that. But
-    /// a task with every right may write to whatever it was given as its standard output, and must
-    /// not be made to do by that what the one who opened the file may not do.
+    /// The current task needs the capability: an open file that it gets from another task gives it
+    /// no rights. The opener needs it, too: a privileged program may write to a file that it got as
+    /// its standard output, and an unprivileged opener must not gain rights that way.
     ///
     /// C header: [`include/linux/capability.h`](srctree/include/linux/capability.h)
     pub(crate) fn may_administer(&self) -> bool {
         // CAST: A small constant.
         let capability = bindings::CAP_SYS_ADMIN as c_int;
-        // SAFETY: By the type invariant the file is open, so that it has the credentials of whoever
-        // has opened it. The initial user namespace is always there.
+        // SAFETY: By the type invariant the file is open, so it has the credentials of its opener.
+        // The initial user namespace always exists.
         let opener = unsafe {
             bindings::file_ns_capable(self.file, &raw mut bindings::init_user_ns, capability)
         };
-        // SAFETY: There is such a capability, and every task may be asked for it.
+        // SAFETY: The capability exists, and `capable()` may be called in any task.
         opener && unsafe { bindings::capable(capability) }
     }
 }
@@ -76,7 +76,7 @@ impl Writer<'_> {
 /// A registered misc device with its data.
 #[pin_data]
 pub(crate) struct SharedRegistration<T: SharedMiscDevice> {
-    /// Dropped first: until then `open` uses the data.
+    /// Dropped first: `open` uses the data until then.
     #[pin]
     registration: MiscDeviceRegistration<OpenFile<T>>,
     data: Arc<T>,
@@ -86,18 +86,18 @@ impl<T: SharedMiscDevice> SharedRegistration<T> {
     /// Registers a device. It can be opened before this returns.
     pub(crate) fn register(name: &'static CStr, data: Arc<T>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // Initialised first: `open` finds it through the registration.
+            // Initialised first: `open` finds the data through the registration.
             data,
             registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),
         })
     }
 }
 
-/// An open file of a [`SharedRegistration`], and of nothing else: it can't be named elsewhere.
+/// An open file of a [`SharedRegistration`]. The type is private, so no other registration uses it.
 #[pin_data]
 struct OpenFile<T: SharedMiscDevice> {
     data: Arc<T>,
-    /// What is being read.
+    /// The text that is being read.
     #[pin]
     text: Mutex<KVVec<u8>>,
 }
@@ -111,7 +111,7 @@ impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
         misc: &miscdevice::MiscDeviceRegistration<Self>,
     ) -> Result<Pin<KBox<Self>>> {
         let misc: *const MiscDeviceRegistration<Self> = core::ptr::from_ref(misc).cast();
-        // SAFETY: `OpenFile<T>` is registered by `SharedRegistration` only.
+        // SAFETY: Only `SharedRegistration` registers `OpenFile<T>`, so `misc` is the field of one.
         let registration = unsafe { &*container_of!(misc, SharedRegistration<T>, registration) };
         let data = registration.data.clone();
         KBox::pin_init(
@@ -130,7 +130,7 @@ impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
         let open = kiocb.file();
         let position = kiocb.ki_pos_mut();
         let mut text = open.text.lock();
-        // It is never empty once it was asked for.
+        // An empty text was not read yet: the text of the device is never empty.
         if *position == 0 || text.is_empty() {
             *text = open.data.text()?;
         }
@@ -138,9 +138,10 @@ impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
     }
 
     fn write_iter(kiocb: Kiocb<'_, Pin<KBox<Self>>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
-        // SAFETY: A `Kiocb` is valid, and has a file that is open for as long.
+        // SAFETY: A `Kiocb` is valid, and its file is open for as long as the `Kiocb` exists.
         let file = unsafe { (*kiocb.as_raw()).ki_filp };
-        // INVARIANT: The writer is gone when this function returns, the `Kiocb` after that.
+        // INVARIANT: The `Kiocb` keeps the file open until this function returns, and the writer is
+        // gone before that.
         let writer = Writer {
             file,
             _file: PhantomData,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! References to modules, and their end.
+//! References to modules, and safe unloading.
 //!
-//! The code of a module may give back the last reference to it: it frees a disk when the last one
-//! who has the removed disk open closes it. Nothing keeps the module from being unloaded then, but
-//! a few instructions of it are yet to run, until that code has returned. So the module itself
-//! waits for them: see [`Unloadable`].
+//! The code of a module may drop the last reference to the module itself: it frees a removed disk
+//! when the last opener closes the disk. After that the module can be unloaded, although this code
+//! still has a few instructions to run before it returns. So the module's exit waits for this code:
+//! see [`Unloadable`].
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
@@ -19,61 +19,62 @@ use kernel::{
     ModuleMetadata, //
 };
 
-/// A module `M` that is not unloaded while code of it is on its way out.
+/// A module `M` that is not unloaded before all tasks have left its code.
 ///
-/// When it is dropped, it drops `M` and then waits until each task has slept or was in user space
-/// (Tasks RCU). Code that has given back its reference must not sleep any more before it has left
-/// the module. The same goes for code that has ended the last request of a disk.
+/// Dropping it drops `M`, and then waits until each task has slept or was in user space (Tasks
+/// RCU). So code that has dropped its reference to the module must leave the module without
+/// sleeping. The same holds for code that has ended the last request of a disk.
 #[pin_data]
 pub(crate) struct Unloadable<M> {
     /// Dropped first.
     #[pin]
     module: M,
-    _left: Left,
+    _wait: WaitOnDrop,
 }
 
 impl<M: InPlaceModule> InPlaceModule for Unloadable<M> {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             module <- M::init(module),
-            _left: Left,
+            _wait: WaitOnDrop,
         })
     }
 }
 
-/// Waits, when it is dropped, until each task has left the module.
-struct Left;
+/// Dropping this waits until each task has left the code of the module.
+struct WaitOnDrop;
 
-impl Drop for Left {
+impl Drop for WaitOnDrop {
     fn drop(&mut self) {
         #[cfg(CONFIG_TASKS_RCU)]
-        // SAFETY: A module is unloaded where sleeping is allowed.
+        // SAFETY: The exit of a module may sleep.
         unsafe {
             bindings::synchronize_rcu_tasks()
         };
         #[cfg(not(CONFIG_TASKS_RCU))]
-        // SAFETY: As above. Where tasks are not preempted, this waits for the same.
+        // SAFETY: The exit of a module may sleep. In a kernel without preemption, this also waits
+        // until each task has slept or was in user space.
         unsafe {
             bindings::synchronize_rcu()
         };
     }
 }
 
-/// The type of a module that waits until its code was left: an [`Unloadable`].
-pub(crate) trait WaitsUntilLeft: ModuleMetadata {}
+/// A module whose exit waits until all tasks have left its code: an [`Unloadable`].
+pub(crate) trait WaitsForTasks: ModuleMetadata {}
 
-impl<M> WaitsUntilLeft for Unloadable<M> where Self: ModuleMetadata {}
+impl<M> WaitsForTasks for Unloadable<M> where Self: ModuleMetadata {}
 
-/// A reference to the module `M`, which can't be unloaded while it is there.
+/// A reference to the module `M`. While it exists, the module can't be unloaded.
 ///
 /// # Invariants
 ///
-/// A reference to the module is owned.
-pub(crate) struct ModuleRef<M: WaitsUntilLeft>(PhantomData<fn() -> M>);
+/// `self` owns a reference to the module.
+pub(crate) struct ModuleRef<M: WaitsForTasks>(PhantomData<fn() -> M>);
 
-impl<M: WaitsUntilLeft> ModuleRef<M> {
-    /// Whether a module waits until its code was left, whenever that was: what Tasks RCU knows, and
-    /// in kernels without preemption RCU.
+impl<M: WaitsForTasks> ModuleRef<M> {
+    /// Whether the exit of a module can wait until all tasks have left its code. This needs Tasks
+    /// RCU or, in a kernel without preemption, RCU.
     const CAN_WAIT: bool = cfg!(any(CONFIG_TASKS_RCU, not(CONFIG_PREEMPTION)));
 
     /// Takes one more reference.
@@ -82,20 +83,20 @@ impl<M: WaitsUntilLeft> ModuleRef<M> {
     ///
     /// ENODEV if the module is being unloaded.
     pub(crate) fn get() -> Result<Self> {
-        // SAFETY: The pointer is a module's or, if the code is built in, null; both are allowed.
+        // SAFETY: The pointer is to a module, or null for built-in code. Both are allowed.
         if !unsafe { bindings::try_module_get(this_module::<M>().as_ptr()) } {
             return Err(ENODEV);
         }
-        // INVARIANT: The reference was taken just now.
+        // INVARIANT: The call above has taken the reference.
         Ok(Self(PhantomData))
     }
 }
 
-impl<M: WaitsUntilLeft> Drop for ModuleRef<M> {
+impl<M: WaitsForTasks> Drop for ModuleRef<M> {
     fn drop(&mut self) {
-        // A module that can't wait stays.
+        // A module whose exit can't wait keeps the reference, so it is never unloaded.
         if Self::CAN_WAIT {
-            // SAFETY: By the type invariant the reference is ours to give back.
+            // SAFETY: By the type invariant we own the reference.
             unsafe { bindings::module_put(this_module::<M>().as_ptr()) };
         }
     }

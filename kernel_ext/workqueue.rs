@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work queues of one's own, and work items that help a task.
+//! Workqueues that a driver owns, and work items that run a function for a task.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -33,8 +33,8 @@ use pin_init::stack_pin_init;
 
 /// A workqueue that may be destroyed.
 ///
-/// It is the kernel crate's, but takes no delayed work: a timer queues that, for which nobody waits
-/// who destroys the workqueue.
+/// It wraps the kernel crate's type, but offers no delayed work. A timer queues delayed work, and
+/// `destroy_workqueue()` does not wait for such timers.
 #[repr(transparent)]
 pub(crate) struct Queue(workqueue::Queue);
 
@@ -48,29 +48,31 @@ impl Queue {
     }
 }
 
-/// A workqueue that is destroyed when this is dropped, after all of its work has been done.
+/// A workqueue that the driver owns. Dropping it runs all queued work and then destroys the
+/// workqueue.
 ///
-/// It must not be dropped by an item of its own work, which would wait for itself.
+/// A work item of this workqueue must not drop it: the item would wait for itself.
 ///
 /// # Invariants
 ///
 /// `self.0` is a workqueue that was allocated by [`Self::allocate`].
 pub(crate) struct OwnedQueue(NonNull<bindings::workqueue_struct>);
 
-// SAFETY: A workqueue may be used and destroyed by any task.
+// SAFETY: Any task may use and destroy a workqueue.
 unsafe impl Send for OwnedQueue {}
-// SAFETY: All methods of a workqueue may be called by many tasks at once.
+// SAFETY: Many tasks may call all methods of a workqueue concurrently.
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
-    /// Allocates a workqueue that is bound to no CPU (`WQ_UNBOUND`) and runs as many items at once
-    /// as the kernel allows.
+    /// Allocates a workqueue that is not bound to a CPU (`WQ_UNBOUND`). It runs as many items in
+    /// parallel as the kernel allows (`WQ_UNBOUND_MAX_ACTIVE`).
     pub(crate) fn new(name: fmt::Arguments<'_>) -> Result<Self> {
         Self::allocate(name, bindings::wq_flags_WQ_UNBOUND)
     }
 
-    /// Like [`Self::new`], but it makes progress when memory is short (`WQ_MEM_RECLAIM`). So its
-    /// work must not wait for that of a workqueue which doesn't.
+    /// Like [`Self::new`], but the workqueue makes progress when memory is short
+    /// (`WQ_MEM_RECLAIM`). So its work must not wait for work on a workqueue without this
+    /// guarantee.
     pub(crate) fn new_reclaim(name: fmt::Arguments<'_>) -> Result<Self> {
         Self::allocate(
             name,
@@ -80,8 +82,8 @@ impl OwnedQueue {
 
     fn allocate(name: fmt::Arguments<'_>, flags: bindings::wq_flags) -> Result<Self> {
         let name = CString::try_from_fmt(name)?;
-        // SAFETY: The format has one conversion, `%s`, and the one argument is a C string; it is
-        // copied.
+        // SAFETY: The format has one conversion, `%s`, and its only argument is a C string. The
+        // function copies the string.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(
                 c"%s".as_char_ptr(),
@@ -91,13 +93,13 @@ impl OwnedQueue {
                 name.as_char_ptr(),
             )
         };
-        // INVARIANT: It was allocated just now.
+        // INVARIANT: The workqueue was allocated above.
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
-    /// Waits until all work that is queued now has been done. Must not be called by that work.
+    /// Waits until all work that is queued now has finished. That work must not call this.
     pub(crate) fn flush(&self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: The workqueue is valid by the type invariant.
         unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
     }
 }
@@ -106,110 +108,113 @@ impl Deref for OwnedQueue {
     type Target = Queue;
 
     fn deref(&self) -> &Queue {
-        // SAFETY: By the type invariant it is a workqueue, and it lives as long as `self`.
+        // SAFETY: By the type invariant the pointer is to a workqueue, which lives as long as
+        // `self`.
         let queue = unsafe { workqueue::Queue::from_raw(self.0.as_ptr()) };
-        // SAFETY: The two types are the same, transparently.
+        // SAFETY: `Queue` is a transparent wrapper of `workqueue::Queue`.
         unsafe { &*ptr::from_ref(queue).cast::<Queue>() }
     }
 }
 
 impl Drop for OwnedQueue {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant it is a workqueue of ours. Nothing can be queued any more,
-        // since that takes a borrow of `self`; what was queued is done by this call.
+        // SAFETY: By the type invariant we own the workqueue. No new work can be queued, because
+        // queueing borrows `self`. This call runs the work that is queued already.
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
     }
 }
 
-/// What helpers are called for.
+/// The function that a [`CallItem`] calls.
 type Job<'a> = &'a (dyn Fn() + Sync);
 
-/// How many helpers there are.
-const NR_HELPERS: usize = 63;
+/// The number of work items of a [`ParallelWork`].
+const NR_ITEMS: usize = 63;
 
-/// Work items that do the same as the task that calls them, beside it.
+/// Work items that call the same function as the current task, in parallel to it.
 ///
-/// It is meant for a loop whose turns wait for a disk, one of them as well as several: whoever
-/// comes takes the next turn, until there is none left.
-pub(crate) struct Helpers(Pin<KBox<[Helper; NR_HELPERS]>>);
+/// This is for a loop whose iterations wait for a disk. The task and the work items share the loop:
+/// each of them takes the next iteration until none is left. One of them alone can finish the loop.
+pub(crate) struct ParallelWork(Pin<KBox<[CallItem; NR_ITEMS]>>);
 
-impl Helpers {
-    /// Allocates them; may sleep.
+impl ParallelWork {
+    /// Allocates the work items; may sleep.
     pub(crate) fn new() -> Result<Self> {
-        let helpers = pin_init::pin_init_array_from_fn(|_| {
-            Helper::new(c"zloop_helper", static_lock_class!())
+        let items = pin_init::pin_init_array_from_fn(|_| {
+            CallItem::new(c"zloop_helper", static_lock_class!())
         });
-        Ok(Self(KBox::pin_init(helpers, GFP_KERNEL)?))
+        Ok(Self(KBox::pin_init(items, GFP_KERNEL)?))
     }
 
-    /// Calls `job` in the current task, and has up to `nr` work items call it, too; may sleep.
+    /// Calls `job` in the current task and, in parallel, in up to `nr` work items; may sleep.
     ///
-    /// Returns when it has returned everywhere. It is not certain that anybody comes to help, and
-    /// nobody is waited for who has not begun: so no memory need be had for that, and this may be
-    /// called by a work item.
+    /// Returns after all calls of `job` have returned. A work item that has not started when the
+    /// current task's call returns is cancelled: `job` may run in the current task only. So forward
+    /// progress needs no memory for a worker, and a work item may call this.
     pub(crate) fn call(&mut self, nr: usize, job: Job<'_>) {
-        for helper in self.0.iter().take(nr) {
-            // SAFETY: Every call before this one has cancelled those that it had queued, and
-            // `&mut self` keeps others away. All of them are cancelled below, before `job` ends.
-            unsafe { helper.queue(job) };
+        for item in self.0.iter().take(nr) {
+            // SAFETY: Each earlier call has cancelled the items that it queued, and `&mut self`
+            // excludes concurrent calls, so the item is idle. It is cancelled below, before `job`
+            // ends.
+            unsafe { item.queue(job) };
         }
         job();
-        for helper in self.0.iter().take(nr) {
-            helper.cancel();
+        for item in self.0.iter().take(nr) {
+            item.cancel();
         }
     }
 }
 
-/// A work item that does something in the place of the task that calls it.
+/// A work item that calls a function in place of the current task.
 ///
-/// That is for what must not be cut short: no signal reaches a work item.
-pub(crate) struct Deputy(Pin<KBox<Helper>>);
+/// This is for a function that a signal must not interrupt: a work item gets no signals.
+pub(crate) struct WorkqueueCall(Pin<KBox<CallItem>>);
 
-impl Deputy {
-    /// Allocates it; may sleep.
+impl WorkqueueCall {
+    /// Allocates the work item; may sleep.
     pub(crate) fn new() -> Result<Self> {
-        let helper = Helper::new(c"zloop_deputy", static_lock_class!());
-        Ok(Self(KBox::pin_init(helper, GFP_KERNEL)?))
+        let item = CallItem::new(c"zloop_deputy", static_lock_class!());
+        Ok(Self(KBox::pin_init(item, GFP_KERNEL)?))
     }
 
-    /// Has the work item call `job`, and returns when it has returned; may sleep.
+    /// Calls `job` in the work item, and returns after `job` has returned; may sleep.
     ///
-    /// It takes memory if the kernel has no task for it, so this must not be called by what frees
-    /// memory.
+    /// The kernel may have to allocate a worker for it, so code that reclaims memory must not call
+    /// this.
     pub(crate) fn call(&mut self, job: Job<'_>) {
-        stack_pin_init!(let done = Done::new());
+        stack_pin_init!(let done = Completion::new());
         let done = done.into_ref();
         let job = || {
             job();
             done.complete();
         };
-        // SAFETY: Every call before this one has cancelled it, and `&mut self` keeps others away.
-        // When all is done it is cancelled, which waits for its end, before `job` ends.
+        // SAFETY: Each earlier call has cancelled the item, and `&mut self` excludes concurrent
+        // calls, so the item is idle. After the completion, `cancel` waits for the end of the item,
+        // before `job` ends.
         unsafe { self.0.queue(&job) };
         done.wait();
         self.0.cancel();
     }
 }
 
-/// Whether something has been done, for who waits for it: a completion.
+/// A `struct completion`: one task waits until another one has finished its work.
 ///
 /// C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
 #[pin_data]
-struct Done {
+struct Completion {
     #[pin]
     completion: Opaque<bindings::completion>,
 }
 
-// SAFETY: A completion may be completed and waited for by any task.
-unsafe impl Sync for Done {}
+// SAFETY: Any task may complete a completion and wait for it.
+unsafe impl Sync for Completion {}
 
-impl Done {
-    /// After so many milliseconds a wait begins anew.
-    const TURN: Msecs = 10_000;
+impl Completion {
+    /// The timeout of a single wait in milliseconds; see [`Self::wait`].
+    const WAIT_INTERVAL: Msecs = 10_000;
 
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            // SAFETY: The place is valid for an initialisation.
+            // SAFETY: The slot is valid for an initialisation.
             completion <- Opaque::ffi_init(|completion| unsafe {
                 bindings::init_completion(completion)
             }),
@@ -217,44 +222,44 @@ impl Done {
     }
 
     fn complete(&self) {
-        // SAFETY: It is initialised and pinned.
+        // SAFETY: The completion is initialised and pinned.
         unsafe { bindings::complete_all(self.completion.get()) };
     }
 
-    /// Waits, however long that takes; may sleep. A single wait of minutes would be reported as one
-    /// that never ends (`khungtaskd`).
+    /// Waits without a time limit; may sleep. It waits in intervals, because `khungtaskd` would
+    /// report a single wait of minutes as a hung task.
     fn wait(&self) {
-        // SAFETY: It is initialised and pinned.
+        // SAFETY: The completion is initialised and pinned.
         while unsafe {
             bindings::wait_for_completion_timeout(
                 self.completion.get(),
-                msecs_to_jiffies(Self::TURN),
+                msecs_to_jiffies(Self::WAIT_INTERVAL),
             )
         } == 0
         {}
     }
 }
 
-/// A work item that calls what it is given.
+/// A work item that calls a function.
 #[pin_data]
-struct Helper {
+struct CallItem {
     #[pin]
     work: Opaque<bindings::work_struct>,
-    /// Changed only while the item is neither queued nor running.
+    /// It changes only while the item is neither queued nor running.
     job: Cell<Option<Job<'static>>>,
 }
 
-// SAFETY: A job may be called by any task, and the work item may be queued and cancelled by any.
-unsafe impl Send for Helper {}
-// SAFETY: `job` is read by the item while it runs, and changed only while it doesn't.
-unsafe impl Sync for Helper {}
+// SAFETY: Any task may call a job, and any task may queue and cancel a work item.
+unsafe impl Send for CallItem {}
+// SAFETY: The item reads `job` only while it runs, and `job` changes only while it does not run.
+unsafe impl Sync for CallItem {}
 
-impl Helper {
-    /// One with a name and a class of its own, for lockdep.
+impl CallItem {
+    /// Initialises a work item with its own name and lock class for lockdep.
     fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
-            // SAFETY: The place is valid for an initialisation; the name and the key are static.
-            // The item is not on a stack.
+            // SAFETY: The slot is valid for an initialisation; the name and the key are static. The
+            // item is not on a stack, as the `false` says.
             work <- Opaque::ffi_init(move |work| unsafe {
                 bindings::init_work_with_key(
                     work,
@@ -270,15 +275,16 @@ impl Helper {
 
     /// # Safety
     ///
-    /// The item must not be queued nor running, and [`Self::cancel`] must be called before `job`
+    /// The item must be neither queued nor running. [`Self::cancel`] must be called before `job`
     /// ends.
     unsafe fn queue(&self, job: Job<'_>) {
-        // SAFETY: Only the lifetime changes. The item does not outlive `job`, by the requirement.
+        // SAFETY: Only the lifetime changes. By the safety requirement `cancel` is called before
+        // `job` ends, and the item does not use `job` after that.
         let job = unsafe { transmute::<Job<'_>, Job<'static>>(job) };
         self.job.set(Some(job));
-        // SAFETY: The queue is the system's, which is there before any module. The item is
-        // initialised and pinned.
-        // CAST: The constant is a small one.
+        // SAFETY: The queue is a system workqueue, which exists before any module is loaded. The
+        // item is initialised and pinned.
+        // CAST: A small constant.
         unsafe {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -288,18 +294,20 @@ impl Helper {
         };
     }
 
-    /// Waits until the item doesn't run any more; if it hasn't begun it won't.
+    /// Cancels the item if it has not started; otherwise waits until it has finished. The item
+    /// itself must not call this.
     fn cancel(&self) {
-        // SAFETY: The item is initialised. Not called by the item itself.
+        // SAFETY: The item is initialised, and it is not the caller.
         unsafe { bindings::cancel_work_sync(self.work.get()) };
         self.job.set(None);
     }
 
     /// # Safety
     ///
-    /// `work` must be the work item of a [`Helper`], and be running.
+    /// `work` must be the running work item of a [`CallItem`].
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: By the safety requirement. Whoever has queued it keeps it until it has ended.
+        // SAFETY: By the safety requirement it is the item of a `CallItem`, which the queueing task
+        // keeps until the item has finished.
         let this = unsafe { &*container_of!(Opaque::cast_from(work), Self, work) };
         if let Some(job) = this.job.get() {
             job();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be wrong with a command, and the line in the log that says so.
+//! The mistakes in a command, and their lines in the log.
 
 use super::{
     table::{
@@ -16,23 +16,23 @@ use super::{
 };
 use core::fmt;
 
-/// The number of bytes that a message repeats of a text that is wrong.
+/// The number of bytes of a wrong text that a message repeats.
 const QUOTE_LEN: usize = 48;
 
-/// What is wrong with a command. [`Display`](fmt::Display) writes a line for the log, without a
-/// line end: the option, what was wrong with it and what is allowed.
+/// A mistake in a command. [`Display`](fmt::Display) writes a line for the log, without a line end:
+/// the option, the mistake and the allowed values.
 pub(crate) enum Error<'a> {
-    /// There is no command of this name.
+    /// There is no command with this name.
     UnknownCommand(&'a [u8]),
-    /// There is no option of this name, at least not here.
+    /// There is no option with this name, or not in this scope.
     UnknownOption { name: &'a [u8], scope: Scope },
-    /// The option does not take this text as its value, whatever the others are.
+    /// The option never takes this text as its value.
     Value(&'static Opt, &'a [u8], ValueError),
-    /// The option does not take this value, given the others.
+    /// The option does not take this value together with the values of the other options.
     Conflict(OptionConflict<'a>),
-    /// An option is missing that the command needs.
+    /// The command needs an option that is missing.
     Missing(&'static str, Scope),
-    /// The `id` is negative where that means no device.
+    /// The `id` is negative in a command that needs the `id` of a device.
     NegativeId,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Error<'_> {
     }
 }
 
-/// Writes any bytes in a form that fits a log: in quotes, escaped, and cut if there are many.
+/// Writes any bytes in a form for the log: quoted, escaped, and cut if there are many.
 struct Quoted<'a>(&'a [u8]);
 
 impl fmt::Display for Quoted<'_> {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The geometry of a device: how many zones it has, how long they are, how much of each can be
-//! written, and which of them are conventional.
+//! The geometry of a device: the number, the length and the capacity of its zones, and the
+//! conventional zones.
 //!
 //! A device consists of zones of equal length, a power of two of sectors. So a shift gives the zone
-//! of a sector, and a mask its offset in the zone. Only the last zone may be shorter. Zones may be
-//! *conventional*, most often the first ones: any of their sectors can be written at any time. All
-//! others are *sequential*: they are written from their start on, up to a capacity that may be less
-//! than their length. The sectors between capacity and end have addresses but hold nothing.
+//! of a sector, and a mask gives its offset in the zone. Only the last zone may be shorter. Some
+//! zones may be *conventional*, usually the first ones. Any sector of a conventional zone can be
+//! written at any time. All other zones are *sequential*. They are written from their start, up to
+//! a capacity that may be less than their length. The sectors between the capacity and the end have
+//! addresses but no data.
 //!
 //! ```text
 //!  sector 0         zone_start(1)                     capacity_sectors()
@@ -18,15 +19,15 @@
 //!  |  zone_len(0)   | zone_capacity(1)
 //! ```
 //!
-//! The geometry can't change in the life of a device: addresses depend on it, and so does the
-//! meaning of the zone files. An `add` command asks for a [`GeometrySpec`], which makes a
-//! [`Geometry`] if it is valid. [`Display`](fmt::Display) gives the text that is recorded beside
-//! the zone files. [`GeometrySpec::check_unchanged`] finds a later `add` that would change it.
+//! The geometry can't change during the life of a device, because the addresses and the meaning of
+//! the zone files depend on it. An `add` command has a [`GeometrySpec`]. If it is valid, it gives a
+//! [`Geometry`]. [`Display`](fmt::Display) writes the text that is recorded beside the zone files.
+//! [`GeometrySpec::check_unchanged`] finds a later `add` that would change the geometry.
 //!
-//! Sectors are of 512 bytes here as everywhere in the block layer, and are `u64`. These are the
-//! block layer's rules (`blk_revalidate_disk_zones()` in `block/blk-zoned.c`): the length is a
-//! power of two, and only the last zone may be shorter; all sequential zones but the last have the
-//! same capacity; there is a sequential zone.
+//! Sectors have 512 bytes, as everywhere in the block layer, and are `u64`. The rules are those of
+//! the block layer (`blk_revalidate_disk_zones()` in `block/blk-zoned.c`): the length of a zone is
+//! a power of two, and only the last zone may be shorter. All sequential zones but the last have
+//! the same capacity. There is at least one sequential zone.
 
 use super::value::{
     Allowed,
@@ -50,9 +51,9 @@ pub(crate) const MAX_ZONE_SIZE: u64 = 16 << 30;
 
 /// The largest number of zones of a device.
 ///
-/// The block layer keeps one byte for each zone in a single `kmalloc()`, which can't be larger
-/// than 4 MiB (`disk_revalidate_zone_resources()` in `block/blk-zoned.c`): a device with more
-/// zones would fail at the very end of `add`.
+/// The block layer keeps one byte for each zone in a single `kmalloc()`, which can't be larger than
+/// 4 MiB (`disk_revalidate_zone_resources()` in `block/blk-zoned.c`). With more zones, an `add`
+/// would fail only at its very end.
 pub(crate) const MAX_ZONES: u32 = 1 << 22;
 /// The largest capacity of a device in bytes.
 // CAST: To more bits.
@@ -63,7 +64,8 @@ const DEFAULT_CAPACITY: OptionValue = OptionValue::new(16384 << 20, Unit::Mebiby
 const DEFAULT_ZONE_SIZE: OptionValue = OptionValue::new(256 << 20, Unit::Mebibyte);
 const DEFAULT_CONV_ZONES: u32 = 8;
 
-/// The zone sizes that an option takes. Zones must be as large as a block, which may be larger.
+/// The zone sizes that an option takes. [`Geometry::check_block_size`] checks that a zone is not
+/// smaller than a block.
 pub(crate) const fn zone_sizes(unit: Unit) -> Allowed {
     Allowed::new(unit, SECTOR, MAX_ZONE_SIZE, Step::PowerOfTwo)
 }
@@ -75,12 +77,13 @@ pub(crate) const fn sizes(unit: Unit, min: u64, max: u64) -> Allowed {
 
 /// The geometry that an `add` command asks for, not yet checked.
 ///
-/// A size that is not given is as it was when the device was made. A new device has the C driver's
-/// default, unless it has so few zones that they would all be conventional: then half of them are.
+/// A size that is not given is that of the existing device. A new device gets the C driver's
+/// defaults. If the default number of conventional zones would leave no sequential zone, half of
+/// the zones are conventional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GeometrySpec {
-    /// Capacity of the device. In MiB, the rest after the last whole zone is not used, as in the
-    /// C driver; in bytes, the rest is a smaller last zone.
+    /// Capacity of the device. If it is given in MiB, the rest after the last whole zone is not
+    /// used, as in the C driver. If it is given in bytes, the rest is a smaller last zone.
     pub(crate) capacity: Option<OptionValue>,
     /// Length of a zone.
     pub(crate) zone_size: Option<OptionValue>,
@@ -91,12 +94,12 @@ pub(crate) struct GeometrySpec {
 }
 
 impl GeometrySpec {
-    /// Checks that a device of this spec is the one that was `recorded`.
+    /// Checks that this spec describes the `recorded` geometry.
     ///
     /// # Errors
     ///
-    /// The first option that differs. The zone size comes first and the capacity last, because the
-    /// others follow from a changed zone size.
+    /// The first option that differs. The zone size is checked first, because the other sizes
+    /// depend on it. The capacity is checked last.
     pub(crate) fn check_unchanged<'a>(
         &'a self,
         recorded: &'a Geometry,
@@ -115,7 +118,7 @@ impl GeometrySpec {
     }
 }
 
-/// Checks that a size is the recorded one if it is given.
+/// Checks that a size that is given is the recorded one.
 fn check_size(
     (option, recorded): (&'static str, u64),
     given: Option<OptionValue>,
@@ -131,10 +134,10 @@ fn check_size(
     allowed.check(option, given, UNCHANGED, None)
 }
 
-/// A capacity without the rest after the last whole zone, if that rest is not used.
+/// The used part of a capacity: if it is given in MiB, the whole zones.
 fn whole_zones(capacity: OptionValue, zone_bytes: u64) -> OptionValue {
     match capacity.value.checked_rem(zone_bytes) {
-        // If nothing but the rest was given, a message has that.
+        // A capacity below one zone is an error. The message must have the value that was given.
         Some(rest) if capacity.unit == Unit::Mebibyte && rest < capacity.value => {
             OptionValue::new(capacity.value - rest, capacity.unit)
         }
@@ -146,10 +149,10 @@ fn whole_zones(capacity: OptionValue, zone_bytes: u64) -> OptionValue {
 ///
 /// # Invariants
 ///
-/// - `zone_shift` is at most 25: zones have from 1 sector to 16 GiB.
-/// - `capacity` is at least a zone and at most [`MAX_ZONES`] of them.
-/// - `seq_capacity` is not 0, and at most the length of a zone.
-/// - `conv_zones` has zones of the device only, and not all of them.
+/// - `zone_shift` is at most 25: a zone has from 1 sector to 16 GiB.
+/// - `capacity` is at least one zone and at most [`MAX_ZONES`] zones.
+/// - `seq_capacity` is not 0, and is at most the length of a zone.
+/// - `conv_zones` has only zones of the device, and not all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     /// Binary logarithm of the length of a zone in sectors.
@@ -166,10 +169,10 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// The first number that breaks a rule: the zone size must be a power of two, the capacity must
-    /// be at least one zone and at most [`MAX_ZONES`] of them, the zone capacity must not be 0 nor
-    /// exceed the zone size, and there must be a sequential zone, because the block layer knows no
-    /// zoned device without one.
+    /// The first number that breaks a rule. The zone size must be a power of two. The capacity must
+    /// be at least one zone and at most [`MAX_ZONES`] zones. The zone capacity must not be 0 and
+    /// must not exceed the zone size. There must be a sequential zone, because the block layer
+    /// needs one in a zoned device.
     pub(crate) fn new(spec: &GeometrySpec) -> Result<Self, OptionConflict<'static>> {
         let zone_size = spec.zone_size.unwrap_or(DEFAULT_ZONE_SIZE);
         let (zone_bytes, rule) = (zone_size.value, "so that a shift finds a zone");
@@ -235,14 +238,14 @@ impl Geometry {
         self.capacity.div_ceil(self.zone_sectors()) as u32
     }
 
-    /// Number of conventional zones; fewer than there are zones.
+    /// Number of conventional zones, less than [`Self::nr_zones`].
     pub(crate) fn nr_conv_zones(&self) -> u32 {
         self.conv_zones.nr_zones()
     }
 
     /// Number of sequential zones; at least one.
     pub(crate) fn nr_seq_zones(&self) -> u32 {
-        // OVERFLOW: by the type's invariant there are fewer conventional zones than zones.
+        // OVERFLOW: By the type's invariant not all zones are conventional.
         self.nr_zones() - self.nr_conv_zones()
     }
 
@@ -251,13 +254,13 @@ impl Geometry {
         self.capacity
     }
 
-    /// Length of a zone in sectors, a power of two: the distance from one zone to the next, and
-    /// the block layer's `chunk_sectors`.
+    /// Length of a zone in sectors, a power of two. It is the distance between the starts of two
+    /// zones, and the block layer's `chunk_sectors`.
     pub(crate) fn zone_sectors(&self) -> u64 {
         1 << self.zone_shift
     }
 
-    /// The zone that `sector` lies in, or `None` if it lies past the end of the device.
+    /// The zone of `sector`; `None` if `sector` is past the end of the device.
     pub(crate) fn zone_of(&self, sector: u64) -> Option<u32> {
         if sector >= self.capacity {
             return None;
@@ -267,25 +270,25 @@ impl Geometry {
 
     /// First sector of `zone`.
     ///
-    /// Zones past the last one get the sector that they would start at.
+    /// For a zone past the last one, this is the sector at which it would start.
     pub(crate) fn zone_start(&self, zone: u32) -> u64 {
-        // OVERFLOW: 32 bits, shifted by at most 25.
+        // OVERFLOW: A number of 32 bits, shifted by at most 25.
         u64::from(zone) << self.zone_shift
     }
 
     /// Distance of `sector` from the start of its zone, in sectors.
     pub(crate) fn offset_in_zone(&self, sector: u64) -> u64 {
-        // OVERFLOW: the length of a zone is not 0.
+        // OVERFLOW: The length of a zone is not 0.
         sector & (self.zone_sectors() - 1)
     }
 
-    /// Length of `zone` in sectors: how many addresses it has.
+    /// Length of `zone` in sectors: the number of its addresses.
     pub(crate) fn zone_len(&self, zone: u32) -> u64 {
         let rest = self.capacity.saturating_sub(self.zone_start(zone));
         rest.min(self.zone_sectors())
     }
 
-    /// Capacity of `zone` in sectors: how many of its addresses can be written. At most
+    /// Capacity of `zone` in sectors: the number of addresses that can be written. It is at most
     /// [`zone_len`](Self::zone_len), and equal to it for a conventional zone.
     pub(crate) fn zone_capacity(&self, zone: u32) -> u64 {
         let len = self.zone_len(zone);
@@ -312,14 +315,14 @@ impl Geometry {
         self.conv_zones.index(zone)
     }
 
-    /// The zones from `zone` on that are of its kind; the last run ends behind the device.
+    /// The run of zones from `zone` on that have the same kind. The last run ends past the device.
     pub(crate) fn zone_run(&self, zone: u32) -> ZoneRun {
         self.conv_zones.run(zone)
     }
 
     /// The sizes in bytes, with the names of their options.
     fn sizes(&self) -> [(&'static str, u64); 3] {
-        // OVERFLOW: By the type invariants none is more than `MAX_CAPACITY`.
+        // OVERFLOW: By the type invariants no size is more than `MAX_CAPACITY`.
         [
             ("zone_size", self.zone_sectors() * SECTOR),
             ("zone_capacity", self.seq_capacity * SECTOR),
@@ -328,8 +331,8 @@ impl Geometry {
     }
 }
 
-/// Writes the options of an `add` command that give this geometry: all four of them, so that the
-/// text doesn't depend on defaults, in MiB where that is possible, and without a line end.
+/// Writes the options of an `add` command for this geometry, without a line end. It writes all four
+/// options, so that the text does not depend on defaults. Sizes are in MiB if that is possible.
 impl fmt::Display for Geometry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [zone_size, zone_capacity, capacity] = self.sizes();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From the text of a command or a record to its meaning.
+//! The parser of commands and records.
 //!
 //! Each option is read by itself, in the order of the text, so a message is about the first
-//! mistake. Then the command or record that they stand in takes what it needs of the
+//! mistake. Then the command or the record takes the values that it needs from the
 //! [`ParsedOptions`].
 
 use super::{
@@ -29,29 +29,31 @@ use super::{
     },
 };
 use crate::{
-    fault::power_loss::Loss,
     fault::{
+        power_loss::PowerLoss,
         Clear,
         Injection, //
     },
-    zone::condition_override::{
-        ConditionOverride,
-        ZoneSpan, //
+    zone::{
+        condition_override::{
+            ConditionOverride,
+            ZoneSpan, //
+        },
+        Failure, //
     },
-    zone::Failure,
 };
 
-/// The directory that has the directories of devices in it, unless `base_dir` names another one.
+/// The directory that has the directories of the devices, unless `base_dir` names another one.
 const DEFAULT_BASE_DIR: &[u8] = b"/var/local/zloop";
 
 /// A command of the control device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
-    /// Add a device, or one that was removed again.
+    /// Add a device: a new one, or one that was removed before.
     Add(AddOptions<'a>),
     /// Remove the device with this `id`.
     Remove { id: u32 },
-    /// Declare zones of the device with this `id` to have failed, or to be good.
+    /// Declare zones of the device with this `id` to have failed or to be good.
     Declare {
         id: u32,
         declaration: ConditionOverride,
@@ -59,7 +61,7 @@ pub(crate) enum Command<'a> {
     /// Inject faults into the device with this `id`.
     Inject { id: u32, injection: Injection },
     /// Remove the device with this `id` as a power failure would.
-    PowerFail { id: u32, loss: Loss },
+    PowerFail { id: u32, loss: PowerLoss },
 }
 
 impl<'a> Command<'a> {
@@ -68,7 +70,7 @@ impl<'a> Command<'a> {
     /// # Errors
     ///
     /// The first mistake in `text`.
-    // As C's `noinline_for_stack`: the stack is free again when the command is carried out.
+    // Like `noinline_for_stack` in C: the stack is free again before the command is carried out.
     #[inline(never)]
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Error<'a>> {
         let (name, list) = split_name(split_once(text, 0).0, |byte| is_space(byte) || byte == b',');
@@ -104,9 +106,9 @@ impl DeviceOptions {
     ///
     /// # Errors
     ///
-    /// The first mistake: the four options of the geometry must be there, and no option that is not
-    /// recorded.
-    // As C's `noinline_for_stack`: the stack is free again when files are opened.
+    /// The first mistake. A record must have the four options of the geometry, and only options
+    /// that can be recorded.
+    // Like `noinline_for_stack` in C: the stack is free again before files are opened.
     #[inline(never)]
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Error<'_>> {
         let scope = Scope::Record;
@@ -126,8 +128,8 @@ impl DeviceOptions {
     }
 }
 
-/// Reads the record of declarations: each is on a line of its own, in the text that a
-/// [`ConditionOverride`] is written as.
+/// Reads the record of declarations. Each line has one declaration, in the form of a
+/// [`ConditionOverride`].
 pub(crate) fn recorded_declarations(
     text: &[u8],
 ) -> impl Iterator<Item = Result<ConditionOverride, Error<'_>>> {
@@ -142,31 +144,31 @@ pub(crate) fn recorded_declarations(
         .filter_map(move |line| read(line).transpose())
 }
 
-/// Splits a text where the name of its command ends.
+/// Splits a text before the first byte for which `ends` is true.
 fn split_name(text: &[u8], ends: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     let len = text.iter().position(|&byte| ends(byte));
     text.split_at(len.unwrap_or(text.len()))
 }
 
-/// The condition that a command declares zones to have.
+/// The failure that a command declares.
 fn failure_of(command: &[u8]) -> Result<Option<Failure>, Error<'_>> {
     ConditionOverride::failure(command).ok_or(Error::UnknownCommand(command))
 }
 
-/// Tells white space as C's `isspace()` does.
+/// Whether a byte is white space, as in C's `isspace()`.
 fn is_space(byte: u8) -> bool {
-    // `is_ascii_whitespace()` does not know the vertical tab.
+    // `is_ascii_whitespace()` leaves out the vertical tab.
     byte.is_ascii_whitespace() || byte == b'\x0b'
 }
 
-/// The options that were read so far, each valid by itself.
+/// The options that were read so far. Each is valid by itself.
 struct ParsedOptions<'a> {
     /// The inner `None` is a negative `id`.
     id: Option<Option<u32>>,
     add: AddOptions<'a>,
     zones: Option<ZoneSpan>,
     injection: Injection,
-    loss: Loss,
+    loss: PowerLoss,
 }
 
 impl<'a> ParsedOptions<'a> {
@@ -182,7 +184,7 @@ impl<'a> ParsedOptions<'a> {
             },
             zones: None,
             injection: Injection::default(),
-            loss: Loss::All,
+            loss: PowerLoss::All,
         };
         let (_, list) = split_name(list, |byte| !is_space(byte));
         for item in list.split(|&byte| byte == b',' || byte == b'\n') {
@@ -230,7 +232,7 @@ impl<'a> ParsedOptions<'a> {
                 let word = words.find(|(word, _)| word.as_bytes() == text);
                 overrides.name(row).write_fault = word.ok_or(ValueError::OutOfRange)?.1;
             }
-            Value::Seed => self.loss = Loss::Part(value::number_u32(text)?),
+            Value::Seed => self.loss = PowerLoss::Part(value::number_u32(text)?),
             Value::Zones => self.zones = Some(value::zone_span(text)?),
             Value::BadBlocks(change) => {
                 *change(&mut self.injection) = Some(value::bad_blocks(text)?)
@@ -241,7 +243,7 @@ impl<'a> ParsedOptions<'a> {
         Ok(())
     }
 
-    /// The declaration, if the scope is that of one.
+    /// The declaration, if `scope` is that of a declaration.
     fn declaration(&self, scope: Scope) -> Result<Option<ConditionOverride>, Error<'a>> {
         let (Scope::Declare(failure) | Scope::RecordedDeclaration(failure)) = scope else {
             return Ok(None);

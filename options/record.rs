@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a device is, as options, and the record of it for the next `add`.
+//! The options of a device, and their record for the next `add`.
 //!
-//! Beside the zone files there is a record of the last `add`: all its options but `id` and
-//! `base_dir`, as `add` takes them. The geometry is always in it. Other options are in it if they
-//! do not have their default:
+//! Beside the zone files there is a record of the last `add`. It has the options of this `add`,
+//! except `id` and `base_dir`, in the form that `add` takes. It always has the geometry. It has
+//! other options only if they do not have their default:
 //!
 //! ```text
 //! capacity_mb=2048,zone_size_mb=64,zone_capacity_mb=64,conv_zones=8,max_open_zones=14,rotational
 //! ```
 //!
 //! An option that a later `add` does not name keeps its recorded value. But an `add` that names any
-//! part of the geometry describes the whole device, as the C driver needs it each time: then all
+//! part of the geometry describes the whole device, as every `add` of the C driver does. Then all
 //! other options that it does not name get their defaults. The geometry itself can't be changed.
-//! The block size is no part of it here, because it moves no data.
+//! The block size is not part of the geometry here, because it does not change the place of data.
 //!
-//! A read of the control device shows the command that adds a device again: the same text with
-//! the defaults.
+//! A read of the control device shows the command that adds a device again. It has the same text
+//! and the defaults.
 
 use super::{
     geometry::{
@@ -40,11 +40,11 @@ use super::{
 };
 use core::fmt;
 
-/// The block layer's `BLK_MQ_MAX_DEPTH`. It reduces larger depths to this one.
+/// The block layer's `BLK_MQ_MAX_DEPTH`. The block layer reduces larger depths to this one.
 const MAX_QUEUE_DEPTH: u32 = 10240;
 
-/// The order of the options in a record, and whether the command that is shown always has them:
-/// those that scripts for the C driver give.
+/// The order of the options in a record. The `bool` is true if the shown command always has the
+/// option, because scripts for the C driver use it.
 const RECORDED: [(&str, bool); 13] = [
     ("block_size", false),
     ("nr_queues", true),
@@ -61,11 +61,11 @@ const RECORDED: [(&str, bool); 13] = [
     ("write_fault", false),
 ];
 
-/// The options that a command names, of those that a later `add` may change.
+/// The tunables that a command names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overrides {
     values: Tunables,
-    /// The rows of [`OPTIONS`] that are named.
+    /// For each row of [`OPTIONS`], whether the command names it.
     named: [bool; NR_OPTIONS],
 }
 
@@ -76,7 +76,7 @@ impl Overrides {
         named: [false; NR_OPTIONS],
     };
 
-    /// Names the option in a row. Its value goes into the result.
+    /// Marks the option in a row as named. The caller sets its value in the result.
     pub(crate) fn name(&mut self, row: usize) -> &mut Tunables {
         if let Some(named) = self.named.get_mut(row) {
             *named = true;
@@ -89,7 +89,7 @@ impl Overrides {
         rows.filter_map(|(option, &named)| named.then_some(option))
     }
 
-    /// The origin of a value that is not named.
+    /// The origin of the value of an option that is not named.
     fn origin(&self, name: &str) -> Option<&'static str> {
         let is_named = self.named().any(|option| option.name == name);
         (!is_named).then_some("recorded")
@@ -113,7 +113,7 @@ impl AddOptions<'_> {
     ///
     /// # Errors
     ///
-    /// The first option that can't be, given the others.
+    /// The first option whose value conflicts with the other options.
     pub(crate) fn new_device(&self) -> Result<DeviceOptions, OptionConflict<'static>> {
         let geometry = Geometry::new(&self.geometry)?;
         let block_size = self.overrides.values.block_size;
@@ -128,7 +128,7 @@ impl AddOptions<'_> {
     ///
     /// # Errors
     ///
-    /// The first option that would change the geometry, or can't be with it.
+    /// The first option that would change the geometry, or that conflicts with it.
     pub(crate) fn device_again<'e>(
         &'e self,
         recorded: &'e DeviceOptions,
@@ -143,7 +143,7 @@ impl AddOptions<'_> {
     }
 }
 
-/// What a device is.
+/// All options of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceOptions {
     pub(crate) geometry: Geometry,
@@ -155,11 +155,11 @@ impl DeviceOptions {
     ///
     /// # Errors
     ///
-    /// A limit that there are no zones for.
+    /// A limit is larger than the number of zones.
     fn with(mut self, overrides: &Overrides) -> Result<Self, OptionConflict<'static>> {
         let new = &mut self.tunables;
         if new.max_open_zones == new.max_active_zones {
-            // All active zones can be open, however many there can be.
+            // The open limit was not set on its own. It follows a new active limit.
             new.max_open_zones = 0;
         }
         for option in overrides.named() {
@@ -174,7 +174,8 @@ impl DeviceOptions {
         Ok(self)
     }
 
-    /// Checks that there are zones for the limits, whether they are named or recorded.
+    /// Checks that the limits are not larger than the number of zones, whether they are named or
+    /// recorded.
     fn check_limits(&self, overrides: &Overrides) -> Result<(), OptionConflict<'static>> {
         let (open, active) = (self.tunables.max_open_zones, self.tunables.max_active_zones);
         let nr_seq_zones = self.geometry.nr_seq_zones();
@@ -192,7 +193,7 @@ impl DeviceOptions {
         Allowed::numbers(0, max).check("max_open_zones", given, rule, origin)
     }
 
-    /// Writes the options of an `add` command, some of them even if they have their default.
+    /// Writes the options of an `add` command. `defaults` applies to options with their default.
     fn write(&self, f: &mut fmt::Formatter<'_>, defaults: Defaults) -> fmt::Result {
         let all = defaults == Defaults::Shown;
         let (mut now, mut default) = (self.tunables, Tunables::DEFAULT);
@@ -228,7 +229,7 @@ impl DeviceOptions {
     }
 }
 
-/// Whether to write the options that have their default, if scripts for the C driver give them.
+/// Whether to write the options of scripts for the C driver even if they have their default.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Defaults {
     Shown,
@@ -242,8 +243,8 @@ impl fmt::Display for DeviceOptions {
     }
 }
 
-/// Writes the `add` command that makes a device again, all but the path: `base_dir` may have bytes
-/// that are no text, and comes last.
+/// Writes the `add` command that makes a device again, without `base_dir`. The path comes last, and
+/// may have bytes that are not valid UTF-8.
 pub(crate) struct AddCommand<'a> {
     /// The number of the device.
     pub(crate) id: u32,

@@ -2,8 +2,8 @@
 
 //! The options of all commands, one row each.
 //!
-//! A row of [`OPTIONS`] or [`FAULTS`] has an option's name, what it takes, where its value goes,
-//! and what it means. The parser, the record of a device and the messages all follow from it. A
+//! A row of [`OPTIONS`] or [`FAULTS`] has an option's name, its allowed values, the place of its
+//! value, and its meaning. The parser, the record of a device and the messages all use the rows. A
 //! [`Value`] also decides in which [`Scope`] an option can be used.
 
 use super::{
@@ -32,42 +32,44 @@ use crate::{
         Lasting,
         ZoneCommand, //
     },
-    zone::condition_override::ConditionOverride,
-    zone::Failure,
+    zone::{
+        condition_override::ConditionOverride,
+        Failure, //
+    },
 };
 use core::fmt;
 
-/// The options of a device that a later `add` may change. Each is named like its option.
+/// The options of a device that a later `add` may change. Each field has the name of its option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tunables {
-    /// The unit of I/O in bytes; 0 is that of the zone files.
+    /// The unit of I/O in bytes; 0 is the unit of the zone files.
     pub(crate) block_size: u32,
     /// The number of hardware queues. The block layer reduces it to the number of online CPUs.
     pub(crate) nr_queues: u32,
     /// The number of requests that each queue can hold, at most the block layer's 10240.
     pub(crate) queue_depth: u32,
-    /// The largest number of sequential zones that are open; 0 is no limit. Open zones are active,
-    /// so it is no more than `max_active_zones`.
+    /// The largest number of sequential zones that are open; 0 is no limit. It is at most
+    /// `max_active_zones`, because open zones are active.
     pub(crate) max_open_zones: u32,
     /// The largest number of sequential zones that are open or closed; 0 is no limit.
     pub(crate) max_active_zones: u32,
-    /// The device carries out zone appends, instead of the block layer turning them into writes.
+    /// The device carries out zone appends. Otherwise the block layer turns them into writes.
     pub(crate) zone_append: bool,
-    /// Zone appends are carried out in the order in which they were queued.
+    /// The device carries out zone appends in the order in which they were queued.
     pub(crate) ordered_zone_append: bool,
     /// Zone files are read and written through the page cache, without `O_DIRECT`.
     pub(crate) buffered_io: bool,
-    /// A removal loses the data that was not flushed, as a power failure does.
+    /// A removal discards unflushed data, as a power failure does.
     pub(crate) discard_write_cache: bool,
-    /// The file of a sequential zone is made by the first write, not by the first `add`. The C
-    /// driver can't use a directory in which files are missing.
+    /// The first write to a sequential zone makes its file, not the first `add`. The C driver can't
+    /// use a directory with missing files.
     pub(crate) lazy_files: bool,
     /// Overwritten data of conventional zones is saved until the next flush, so that a power
     /// failure can bring it back.
     pub(crate) volatile_cache: bool,
-    /// Schedulers and file systems are told that the disk is a rotational one.
+    /// The disk is reported as rotational.
     pub(crate) rotational: bool,
-    /// The condition that a sequential zone has after a write to it has failed.
+    /// The failure that a failed write declares for its sequential zone; [`None`] declares none.
     pub(crate) write_fault: Option<Failure>,
 }
 
@@ -91,19 +93,19 @@ impl Tunables {
 
 /// One option of the language.
 pub(crate) struct Opt {
-    /// Its name, without `=`.
+    /// The name, without `=`.
     pub(crate) name: &'static str,
     pub(crate) value: Value,
-    /// The meaning and the unit of its value, for messages.
+    /// The meaning and the unit of the value, for messages.
     pub(crate) meaning: &'static str,
 }
 
-/// The value of an option, and the place that it goes to.
+/// The type of an option's value, and the place where it is stored.
 #[derive(Clone, Copy)]
 pub(crate) enum Value {
     /// The number of a device.
     Id,
-    /// The path of the directory that has the device's directory in it.
+    /// The path of the directory that has the device's directory.
     BaseDir,
     /// A size that is part of the geometry.
     Size(Allowed, fn(&mut GeometrySpec) -> &mut Option<OptionValue>),
@@ -113,7 +115,7 @@ pub(crate) enum Value {
     Number(Allowed, fn(&mut Tunables) -> &mut u32),
     /// 0 or 1.
     Bit(fn(&mut Tunables) -> &mut bool),
-    /// A flag: 0 or 1, or nothing, which is 1.
+    /// A flag: 0 or 1. Without a value, it is 1.
     Flag(fn(&mut Tunables) -> &mut bool),
     /// One of [`WRITE_FAULTS`].
     WriteFault,
@@ -123,14 +125,14 @@ pub(crate) enum Value {
     Zones,
     /// Bad sectors.
     BadBlocks(fn(&mut Injection) -> &mut Option<BadBlocks>),
-    /// A number that says how requests fail.
+    /// A number for a kind of injected fault.
     Fault(Allowed, fn(&mut Injection, u32)),
-    /// No value: the faults that were injected before are taken back.
+    /// No value. The option takes back the faults that were injected before.
     Clear,
 }
 
 impl Value {
-    /// Copies this option from one device to another one, if it can be changed.
+    /// Copies this option from one device to another one, if the option can be changed.
     pub(crate) fn copy(self, mut from: Tunables, to: &mut Tunables) {
         match self {
             Self::Number(_, number) => *number(to) = *number(&mut from),
@@ -141,7 +143,7 @@ impl Value {
     }
 }
 
-/// Writes what follows "must be" in a message.
+/// Writes the part of a message after "must be".
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -174,18 +176,18 @@ pub(crate) const WRITE_FAULTS: [(&str, Option<Failure>); 3] = [
     ("offline", Some(Failure::Offline)),
 ];
 
-/// The command or the record that options stand in.
+/// The command or the record that has the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     Add,
     Remove,
     PowerFail,
     Inject,
-    /// A command that declares zones to have failed, or to be good.
+    /// A command that declares zones to have failed or to be good.
     Declare(Option<Failure>),
     /// The record of a device.
     Record,
-    /// The record of its declarations.
+    /// The record of the declarations for a device.
     RecordedDeclaration(Option<Failure>),
 }
 
@@ -220,12 +222,12 @@ impl fmt::Display for Scope {
 
 /// Numbers that only other options can limit.
 const ANY: Allowed = Allowed::numbers(0, u32::MAX);
-/// The same without 0.
+/// Numbers other than 0 that only other options can limit.
 const POSITIVE: Allowed = Allowed::numbers(1, u32::MAX);
 pub(crate) const ZERO_OR_ONE: Allowed = Allowed::numbers(0, 1);
 /// Sizes in MiB that only other options can limit. CAST: To more bits.
 const ANY_MIB: Allowed = sizes(Unit::Mebibyte, 1 << 20, (u32::MAX as u64) << 20);
-/// The last one is a page, wherever the kernel runs.
+/// The largest block size is the smallest page size of all architectures.
 const BLOCK_SIZES: Allowed = Allowed::new(Unit::One, SECTOR, 4096, Step::PowerOfTwo);
 
 macro_rules! options {
@@ -238,7 +240,7 @@ use Value::*;
 
 /// The number of [`OPTIONS`].
 pub(crate) const NR_OPTIONS: usize = 24;
-/// All options but the next ones: those of the C driver in the order of its syntax, then our own.
+/// All options except [`FAULTS`]. First come those of the C driver, in the order of its syntax.
 pub(crate) static OPTIONS: [Opt; NR_OPTIONS] = options! {
     id: Id, "the number of the device";
     capacity_mb: Size(ANY_MIB, |spec| &mut spec.capacity), "the capacity of the device in MiB";
@@ -277,7 +279,7 @@ pub(crate) static OPTIONS: [Opt; NR_OPTIONS] = options! {
     zones: Zones, "which zones";
 };
 
-/// The options of `inject`, but for `id`.
+/// The options of `inject`, except `id`.
 static FAULTS: [Opt; 18] = options! {
     badblocks: BadBlocks(|to| &mut to.badblocks), "the sectors that are bad, or not any more";
     badblocks_read: BadBlocks(|to| &mut to.badblocks_read), "those that are bad for reads";
@@ -314,12 +316,12 @@ static FAULTS: [Opt; 18] = options! {
     clear: Clear, "take back all that was injected before";
 };
 
-/// All options that there are.
+/// The options of all commands.
 pub(crate) fn options() -> impl Iterator<Item = &'static Opt> {
     OPTIONS.iter().chain(&FAULTS)
 }
 
-/// The option of this name, and its row.
+/// The option with this name, and its row.
 pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Opt)> {
     let mut rows = options().enumerate();
     rows.find(|(_, option)| option.name.as_bytes() == name)

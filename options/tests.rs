@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the language, and what the tests of its parts share.
+//! Tests of the language, and helpers for the tests of its parts.
 
 use core::fmt::{
     self,
     Write, //
 };
 
-/// What a `Display` writes, without allocation; what is too long is an error.
+/// The text that a `Display` writes, without allocation. A text that is too long is an error.
 pub(crate) struct Text {
     bytes: [u8; 1000],
     len: usize,
@@ -75,7 +75,7 @@ mod commands {
         Text, //
     };
     use crate::{
-        fault::power_loss::Loss,
+        fault::power_loss::PowerLoss,
         fault::{
             BadBlocks,
             BadWrite,
@@ -93,7 +93,7 @@ mod commands {
     };
     use core::fmt;
 
-    /// What `add` and nothing else says.
+    /// The options of `add` without any option.
     fn nothing() -> AddOptions<'static> {
         AddOptions {
             id: None,
@@ -103,7 +103,7 @@ mod commands {
         }
     }
 
-    /// What `text` asks for, of a new device if it is an `add` command.
+    /// Reads `text`. If it is an `add` command, checks that it can make a new device.
     fn command(text: &str) -> Result<Command<'_>, Error<'_>> {
         let command = Command::parse(text.as_bytes())?;
         if let Command::Add(options) = &command {
@@ -112,7 +112,7 @@ mod commands {
         Ok(command)
     }
 
-    /// Whether `text` is an `add` command of which `check` is true.
+    /// Whether `text` is an `add` command for which `check` is true.
     fn asks(text: &str, check: impl FnOnce(&AddOptions<'_>) -> bool) -> bool {
         match command(text) {
             Ok(Command::Add(options)) => check(&options),
@@ -120,7 +120,7 @@ mod commands {
         }
     }
 
-    /// Whether `text` is an `add` command that makes a device of which `check` is true.
+    /// Whether `text` is an `add` command that makes a device for which `check` is true.
     fn adds(text: &str, check: impl FnOnce(&DeviceOptions) -> bool) -> bool {
         asks(text, |options| {
             options.new_device().is_ok_and(|device| check(&device))
@@ -136,8 +136,8 @@ mod commands {
         asks(text, |options| options.id == id)
     }
 
-    /// Whether `text` is an `add` command that differs from the default at most in the geometry,
-    /// which is written as `expected`.
+    /// Whether `text` is an `add` command whose geometry is written as `expected`, and whose other
+    /// options have their defaults.
     fn adds_geometry(text: &str, expected: &str) -> bool {
         asks(text, |options| {
             let geometry = options.geometry;
@@ -151,7 +151,7 @@ mod commands {
         })
     }
 
-    /// Whether `text` is refused with this message, and not as one without a device.
+    /// Whether `text` is refused with this message, and not because of a negative `id`.
     fn invalid(text: &str, message: &str) -> bool {
         command(text)
             .is_err_and(|error| !matches!(error, Error::NegativeId) && says(error, message))
@@ -239,7 +239,7 @@ mod commands {
         assert!(adds_id("add buffered_io\nid=1\n", Some(1)));
         assert!(adds_id("add id=1\0,id=2", Some(1)));
         assert!(removes("remove ,\nid=3\n", 3));
-        // White space anywhere else is part of a name or a value.
+        // All other white space is part of a name or a value.
         assert!(invalid(
             "add id=1, buffered_io",
             "unknown option \" buffered_io\": add takes id, capacity_mb, zone_size_mb, \
@@ -288,12 +288,12 @@ mod commands {
             Command::parse(text.as_bytes())
                 .is_ok_and(|command| command == Command::PowerFail { id, loss })
         };
-        assert!(fails("powerfail id=0", 0, Loss::All));
-        assert!(fails("powerfail id=3,seed=0\n", 3, Loss::Part(0)));
+        assert!(fails("powerfail id=0", 0, PowerLoss::All));
+        assert!(fails("powerfail id=3,seed=0\n", 3, PowerLoss::Part(0)));
         assert!(fails(
             "powerfail seed=4294967295,id=3",
             3,
-            Loss::Part(u32::MAX)
+            PowerLoss::Part(u32::MAX)
         ));
         assert!(invalid("powerfail", "id: missing, powerfail needs it"));
         assert!(invalid(
@@ -527,7 +527,7 @@ mod commands {
         assert!(limits("add max_active_zones=0,max_open_zones=3", 3, 0));
         assert!(limits("add max_open_zones=14,max_active_zones=14", 14, 14));
         assert!(limits("add max_active_zones=56,max_open_zones=1", 1, 56));
-        // What is open is active.
+        // Open zones are active.
         assert!(limits("add max_active_zones=14", 14, 14));
         assert!(limits("add max_active_zones=14,max_open_zones=0", 14, 14));
         assert!(invalid(
@@ -747,7 +747,7 @@ mod commands {
         assert!(queues("add nr_queues=4294967295", u32::MAX));
         assert!(depth("add queue_depth=1", 1));
         assert!(depth("add queue_depth=10240", 10240));
-        // The block layer would cut it to that as well.
+        // The block layer would reduce it to the same value.
         assert!(depth("add queue_depth=10241", 10240));
         assert!(depth("add queue_depth=4294967295", 10240));
         assert!(invalid(
@@ -867,7 +867,7 @@ mod commands {
             "buffered_io=\"\": not a number, must be 0 or 1, or without a value \
              (use the page cache)",
         ));
-        // Not this one, which does something.
+        // `clear` is not a flag. It takes no value.
         assert!(invalid(
             "inject id=0,clear=1",
             "clear=\"1\": must be without a value",
@@ -947,7 +947,7 @@ mod commands {
         assert!(zone_size("add zone_size=65536,capacity=1M", 65536));
         assert!(zone_size("add zone_size=512,capacity=1M", 512));
         assert!(zone_size("add zone_size_mb=4,zone_size=8M", 8 << 20));
-        // A digit, not a suffix.
+        // The `E` is a hexadecimal digit, not a suffix.
         assert!(asks("add capacity=0x4000000E00", |options| {
             options.geometry.capacity == Some(OptionValue::new(0x4000000e00, Unit::Byte))
         }));
@@ -1027,7 +1027,7 @@ mod commands {
         ));
     }
 
-    /// Whether these conventional zones are refused with a message of these parts.
+    /// Whether these conventional zones are refused with a message that has these parts.
     fn refuses_zones(zones: &str, wrong: &str, allowed: &str) -> bool {
         let command = Text::of(core::format_args!("add conv_zones={zones}"));
         let message = Text::of(core::format_args!(
@@ -1049,7 +1049,7 @@ mod commands {
                 Value::Number(..) | Value::Bit(_) | Value::Size(..) | Value::ConvZones => "=%u",
                 Value::BaseDir => "=%s",
                 Value::Flag(_) => "",
-                // The C driver has no such option.
+                // The C driver does not have this option.
                 _ => break,
             };
             rest = rest
@@ -1060,7 +1060,7 @@ mod commands {
         assert_eq!(rest, Some("\nremove id=%d\n"));
     }
 
-    /// Marsaglia's xorshift: numbers without a pattern, the same ones from the same seed.
+    /// Marsaglia's xorshift: pseudorandom numbers, reproducible from the seed.
     struct Random(u64);
 
     impl Random {
@@ -1068,7 +1068,7 @@ mod commands {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
-            // CAST: only the lower bits are wanted.
+            // CAST: Only the lower bits are needed.
             (self.0 >> 11) as usize % limit
         }
 
@@ -1078,8 +1078,8 @@ mod commands {
         }
     }
 
-    /// What `text` is, as the rules at the top of the file say it in other words: whether its
-    /// command is known, and every option's name.
+    /// Whether `text` has a known command and only known option names. This is a second
+    /// implementation of the rules in `options.rs`.
     fn names_are_known(text: &[u8]) -> bool {
         let mut text = text.split(|&byte| byte == 0).next().unwrap_or_default();
         let known: &[&[u8]] = match text {
@@ -1179,7 +1179,8 @@ mod commands {
         for _ in 0..20_000 {
             let mut text = [0_u8; 128];
             let mut len = 0;
-            // Most texts begin as a command, or nearly all would end there.
+            // Most texts begin with a command. Otherwise the parser would refuse nearly all of them
+            // at their first word.
             let begin = random.pick(&[b"add ", b"add ", b"remove ", b"powerfail ", b""]);
             for nr in 0..=random.below(10) {
                 let piece = if nr == 0 { begin } else { random.pick(PIECES) };
@@ -1190,7 +1191,7 @@ mod commands {
                 }
             }
             if let Some(byte) = text.get_mut(random.below(8 * len + 1)) {
-                // CAST: all values below 256 are bytes.
+                // CAST: The value is below 256.
                 *byte = random.below(256) as u8;
             }
             let text = text.get(..len).unwrap_or_default();
@@ -1222,7 +1223,7 @@ mod commands {
                 }
             }
         }
-        // The test would prove little if it never got to the end of a command.
+        // The test proves something only if the parser accepts many texts.
         assert!(accepted > 500);
     }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Values of options: numbers, sizes, device numbers and zones, how they are read and written.
+//! Reading and writing the values of options: numbers, sizes, device numbers and zones.
 //!
-//! A size has two options. The one whose name ends in `_mb` counts MiB; the C driver has it. The
-//! other one counts bytes and takes a suffix, as the kernel's `memparse()` does: `64K`, `4M`,
-//! `16G`. Both are kept in bytes. A message writes a size in the unit in which it was given.
+//! A size has two options. The option whose name ends in `_mb` counts MiB. It is the C driver's.
+//! The other option counts bytes and takes a suffix, as the kernel's `memparse()` does: `64K`,
+//! `4M`, `16G`. Both are stored in bytes. A message writes a size in the unit that was given.
 //!
 //! The conventional zones of a device may be anywhere between the sequential ones. [`ZoneRanges`]
-//! keeps them as a few ranges in ascending order that do not touch each other, so each set of zones
-//! has one text only:
+//! stores them as a few ranges in ascending order. The ranges are not adjacent, so each set of
+//! zones has only one text:
 //!
 //! ```text
 //!   0-3:10:20-21     the zones 0, 1, 2, 3, 10, 20 and 21
@@ -21,7 +21,7 @@ use crate::{
         BadBlocks,
         Sectors, //
     },
-    zone::condition_override::ZoneSpan,
+    zone::condition_override::ZoneSpan, //
 };
 use core::fmt;
 
@@ -33,7 +33,7 @@ const SUFFIXES: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
 /// The largest number of ranges in a [`ZoneRanges`].
 pub(crate) const MAX_RANGES: usize = 16;
 
-/// What is wrong with the text of a value.
+/// The error of the text of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueError {
     /// The option needs a value and has none.
@@ -46,17 +46,17 @@ pub(crate) enum ValueError {
     OutOfRange,
 }
 
-/// What an option counts.
+/// The unit of an option's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Neither bytes nor MiB.
+    /// A number without a unit.
     One,
     Byte,
     Mebibyte,
 }
 
 impl Unit {
-    /// The end of the names of options that count in this unit.
+    /// The suffix of the names of options with this unit.
     pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Mebibyte => "_mb",
@@ -68,7 +68,7 @@ impl Unit {
 /// A number, written in the unit in which it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OptionValue {
-    /// A size is in bytes, whatever its unit.
+    /// A size is in bytes, even if its unit is MiB.
     pub(crate) value: u64,
     pub(crate) unit: Unit,
 }
@@ -78,12 +78,12 @@ impl OptionValue {
         Self { value, unit }
     }
 
-    /// A number that is no size.
+    /// A number that is not a size.
     pub(crate) fn number(number: u32) -> Self {
         Self::new(number.into(), Unit::One)
     }
 
-    /// A size in MiB if it is a whole number of them that an option takes, and in bytes otherwise.
+    /// A size. Its unit is MiB if it is a whole number of MiB that an option takes, or else bytes.
     pub(crate) fn size(bytes: u64) -> Self {
         match u32::try_from(bytes / MIB) {
             Ok(1..) if bytes % MIB == 0 => Self::new(bytes, Unit::Mebibyte),
@@ -92,13 +92,13 @@ impl OptionValue {
     }
 }
 
-/// Writes the number as its option takes it; bytes with the largest suffix that leaves a whole
-/// number.
+/// Writes the number in the form that its option takes. Bytes get the largest suffix that leaves a
+/// whole number.
 impl fmt::Display for OptionValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (factor, suffix) = match self.unit {
             Unit::Byte if self.value > 0 => {
-                // 1024 to the power of six is in 64 bits, and the next one is not.
+                // 1024 to the power of 6 fits into 64 bits, and 1024 to the power of 7 does not.
                 let power = self.value.trailing_zeros() / 10;
                 let suffix = SUFFIXES.get(power as usize).copied();
                 (1 << (10 * power), suffix.unwrap_or_default())
@@ -113,14 +113,14 @@ impl fmt::Display for OptionValue {
 /// The numbers that an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
-    /// Both limits belong to the numbers. As in [`OptionValue`], those of a size are in bytes.
+    /// Both limits are allowed. As in [`OptionValue`], the limits of a size are in bytes.
     min: u64,
     max: u64,
     step: Step,
     unit: Unit,
 }
 
-/// Which numbers between two limits are allowed.
+/// The allowed numbers between two limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Multiples of this number.
@@ -165,13 +165,14 @@ impl Allowed {
         }
     }
 
-    /// Reads one of these numbers that has 32 bits.
+    /// Reads one of these numbers that fits into 32 bits.
     pub(crate) fn read_u32(self, text: &[u8]) -> Result<u32, ValueError> {
         u32::try_from(self.read(text)?.value).map_err(|_| ValueError::OutOfRange)
     }
 
-    /// Checks that `given` is one of these, which are all that `option` can have, given the other
-    /// options. `rule` is the reason, and `origin` the origin of a number that was not given.
+    /// Checks that `given` is one of these numbers. They are the values that `option` can have with
+    /// the values of the other options. `rule` is the reason. `origin` is the origin of a number
+    /// that the command does not have.
     pub(crate) fn check(
         self,
         option: &'static str,
@@ -192,13 +193,13 @@ impl Allowed {
     }
 }
 
-/// Writes what follows "must be" in a message.
+/// Writes the part of a message after "must be".
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (min, max, unit) = match (self.unit, self.min.div_ceil(MIB), self.max / MIB) {
             // OVERFLOW: Neither is more than `max`.
             (Unit::Mebibyte, min, max) if min <= max => (min, max, Unit::One),
-            // No whole number of MiB is between the limits.
+            // There is no whole number of MiB between the limits.
             (Unit::Mebibyte, ..) => (self.min, self.max, Unit::Byte),
             (unit, ..) => (self.min, self.max, unit),
         };
@@ -214,13 +215,13 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// A value that an option can't have with the values of the others, or with those that the device
-/// was made with.
+/// A conflict of an option's value with the values of other options, or with the values with which
+/// the device was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OptionConflict<'a> {
     /// A number is not allowed.
     Number {
-        /// Its name without the suffix of the unit.
+        /// The name of the option, without the suffix of the unit.
         option: &'static str,
         given: OptionValue,
         allowed: Allowed,
@@ -295,7 +296,8 @@ fn scale(number: u64, factor: u64) -> Result<u64, ValueError> {
     number.checked_mul(factor).ok_or(ValueError::OutOfRange)
 }
 
-/// Reads a number of bytes, which may have a suffix. A hexadecimal digit at the end is no suffix.
+/// Reads a number of bytes, which may have a suffix. The last digit of a hexadecimal number is not
+/// a suffix.
 fn bytes(text: &[u8]) -> Result<u64, ValueError> {
     let is_hexadecimal = matches!(text, [b'0', b'x' | b'X', ..]);
     let power = |last: u8| {
@@ -312,9 +314,10 @@ fn bytes(text: &[u8]) -> Result<u64, ValueError> {
     }
 }
 
-/// Reads an `id` as C's `%i` does; `None` is a negative one.
+/// Reads an `id` as `%i` does in C; `None` is a negative one.
 ///
-/// The C driver takes an `int`, and names its disk, directory and work queue with it.
+/// The C driver takes an `int`, and uses it in the names of the disk, the directory and the
+/// workqueue.
 pub(crate) fn id(text: &[u8]) -> Result<Option<u32>, ValueError> {
     let (sign, text) = match text {
         [b'-', rest @ ..] => (-1, rest),
@@ -324,20 +327,20 @@ pub(crate) fn id(text: &[u8]) -> Result<Option<u32>, ValueError> {
         [b'0', octal @ ..] if octal.first().is_some_and(u8::is_ascii_digit) => digits(octal, 8),
         _ => number(text),
     }?;
-    // The last number of `i64` is out of range, too.
+    // `i64::MAX` is out of range, too.
     let id = sign * i64::try_from(magnitude).unwrap_or(i64::MAX);
     let id = i32::try_from(id).map_err(|_| ValueError::OutOfRange)?;
     Ok(u32::try_from(id).ok())
 }
 
-/// Reads a zone's number, or the first one, `-` and the last one.
+/// Reads a zone's number, or the first number, `-` and the last number.
 pub(crate) fn zone_span(text: &[u8]) -> Result<ZoneSpan, ValueError> {
     let (first, last) = split_once(text, b'-');
     let (first, last) = (number_u32(first)?, number_u32(last.unwrap_or(first))?);
     ZoneSpan::new(first, last).ok_or(ValueError::OutOfRange)
 }
 
-/// Reads a change of bad sectors: `+` or `-`, the first one, `-` and the last one.
+/// Reads a change of bad sectors: `+` or `-`, the first sector, `-` and the last sector.
 pub(crate) fn bad_blocks(text: &[u8]) -> Result<BadBlocks, ValueError> {
     let (sign, range) = text.split_first().ok_or(ValueError::NotANumber)?;
     let (first, last) = split_once(range, b'-');
@@ -353,18 +356,19 @@ pub(crate) fn bad_blocks(text: &[u8]) -> Result<BadBlocks, ValueError> {
 /// The position of a zone among the zones of its kind, from 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZoneIndex {
-    /// Among those in the ranges.
+    /// The position among the conventional zones.
     Conventional(u32),
-    /// Among the others.
+    /// The position among the sequential zones.
     Sequential(u32),
 }
 
 /// Consecutive zones of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ZoneRun {
-    /// The position of the first one.
+    /// The position of the first zone of the run.
     pub(crate) index: ZoneIndex,
-    /// The zone behind the last one. The zones behind the last range form one run without an end.
+    /// The zone after the last zone of the run. The zones after the last range form one run without
+    /// an end.
     pub(crate) end: u32,
 }
 
@@ -372,11 +376,11 @@ pub(crate) struct ZoneRun {
 ///
 /// # Invariants
 ///
-/// - Only the first `len` of `ranges`, at most [`MAX_RANGES`], have a meaning; the others are the
-///   default.
-/// - A range, which ends before its second number, is not empty, and begins behind the end of the
-///   one before it, not at it.
-/// - `end` is the end of the last range, or 0, and `nr_zones` the sum of their lengths.
+/// - The first `len` of `ranges` are used, at most [`MAX_RANGES`]. The others have the default
+///   value.
+/// - A range is its first zone and its end, which is the zone after its last one. A range is not
+///   empty. It begins after the end of the previous range, not at this end.
+/// - `end` is the end of the last range, or 0. `nr_zones` is the sum of the lengths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ZoneRanges {
     ranges: [(u32, u32); MAX_RANGES],
@@ -409,21 +413,21 @@ impl ZoneRanges {
         Ok(zones)
     }
 
-    /// Adds zones, which must be behind all others.
+    /// Adds zones, which must be after all others.
     pub(crate) fn push(&mut self, zones: ZoneSpan) -> Result<(), ValueError> {
         let first = zones.first();
         let end = zones.last().checked_add(1);
         let end = end
             .filter(|_| first >= self.end)
             .ok_or(ValueError::OutOfRange)?;
-        // A range that begins where the last one ends makes that one longer.
+        // A range that begins at the end of the last one extends it.
         let joins = self.len > 0 && first == self.end;
         let nr = if joins { self.len - 1 } else { self.len };
         let range = self.ranges.get_mut(nr).ok_or(ValueError::OutOfRange)?;
-        // INVARIANT: The range is not empty, and the last one.
+        // INVARIANT: The range is not empty, and it is the last one.
         *range = (if joins { range.0 } else { first }, end);
         (self.len, self.end) = (nr + 1, end);
-        // OVERFLOW: No zone is counted twice, so it is no more than the end.
+        // OVERFLOW: No zone is counted twice, so the sum is at most `end`.
         self.nr_zones += end - first;
         Ok(())
     }
@@ -438,22 +442,22 @@ impl ZoneRanges {
         self.nr_zones
     }
 
-    /// The position of a zone among those of its kind.
+    /// The position of a zone among the zones of its kind.
     #[inline]
     pub(crate) fn index(&self, zone: u32) -> ZoneIndex {
-        // Nearly all zones of a large device are behind the ranges, so this is to be inlined.
+        // Most zones of a large device are after the ranges, so this fast path is inlined.
         if zone >= self.end {
-            // OVERFLOW: By the type invariants there are no more zones before the end.
+            // OVERFLOW: By the type invariants `nr_zones` is at most `end`.
             return ZoneIndex::Sequential(zone - self.nr_zones);
         }
         self.run(zone).index
     }
 
-    /// The zones from `zone` on that are of its kind, with none of the other kind between them.
+    /// The longest run from `zone` on that has only zones of its kind.
     pub(crate) fn run(&self, zone: u32) -> ZoneRun {
         let mut conventional = 0;
-        // OVERFLOW: By the type invariants, and as the zone is not before the ranges that were
-        // passed.
+        // OVERFLOW: By the type invariants, and because the zone is after all ranges that the loop
+        // has passed.
         for &(first, end) in self.ranges.iter().take(self.len) {
             if zone < first {
                 let index = ZoneIndex::Sequential(zone - conventional);
@@ -470,7 +474,7 @@ impl ZoneRanges {
     }
 }
 
-/// Writes the number of the zones if they are the first ones, and the ranges otherwise.
+/// Writes the number of zones if they are the first zones of the device, or else the ranges.
 impl fmt::Display for ZoneRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.end == self.nr_zones {
@@ -482,7 +486,7 @@ impl fmt::Display for ZoneRanges {
             write!(f, "{separator}{first}")?;
             // OVERFLOW: By the type invariants a range is not empty.
             let last = end - 1;
-            // A number without any other one is the number of the first zones.
+            // A lone number would mean the number of the first zones.
             if first != last || self.len == 1 {
                 write!(f, "-{last}")?;
             }
@@ -571,7 +575,7 @@ mod tests {
             allowed(Unit::Byte, 512, 5 << 20, multiple),
             "a multiple of 512 from 512 to 5M",
         ));
-        // There is no number of MiB that would do.
+        // No whole number of MiB is allowed.
         assert!(says(
             allowed(Unit::Mebibyte, 512, 65536, multiple),
             "a multiple of 512 from 512 to 64K",
@@ -696,7 +700,7 @@ mod tests {
             assert_eq!(many.push(span(2 * nr, 2 * nr)?), Ok(()));
         }
         assert_eq!(many.push(span(32, 32)?), Err(ValueError::OutOfRange));
-        // One that continues the last one is no new one.
+        // A range that extends the last one is not a new range.
         assert_eq!(many.push(span(31, 40)?), Ok(()));
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! behaviour, in code that is not `unsafe`.
 
 use crate::{
-    device::Zloop,
+    device::queue_rq::ZloopQueue,
     kernel_ext::{
         block::{
             mq::{
@@ -17,7 +17,7 @@ use crate::{
                 Request,
                 RequestList, //
             },
-            Status,
+            Status, //
         },
         debugfs::Directory,
         module::ModuleRef,
@@ -33,42 +33,42 @@ use kernel::{
 fn needs_send<T: Send>(_: T) {}
 
 /// It would be queued again while it is under way.
-fn start_and_give_back(request: IdleRequest<Zloop>) -> Result<(), IdleRequest<Zloop>> {
+fn start_and_give_back(request: IdleRequest<ZloopQueue>) -> Result<(), IdleRequest<ZloopQueue>> {
     drop(request.start());
     Err(request) //~ E0382
 }
 
 /// It could be given back in the place of another one.
-fn send_idle(request: IdleRequest<Zloop>) {
+fn send_idle(request: IdleRequest<ZloopQueue>) {
     needs_send(request); //~ E0277
 }
 
-fn end_twice(request: Request<Zloop>) {
+fn end_twice(request: Request<ZloopQueue>) {
     request.end(Status::OK);
     request.end(Status::OK); //~ E0382
 }
 
-fn look_at_ended(list: &mut RequestList<Zloop>) -> bool {
+fn look_at_ended(list: &mut RequestList<ZloopQueue>) -> bool {
     let first = list.front();
     drop(list.pop_front()); //~ E0502
     first.is_some()
 }
 
 /// The block layer would give back a reference to another zone.
-fn move_write(request: &mut Request<Zloop>) {
+fn move_write(request: &mut Request<ZloopQueue>) {
     request.set_sector(0); //~ E0599
 }
 
-fn move_append_while_shared(request: &Request<Zloop>) {
+fn move_append_while_shared(request: &Request<ZloopQueue>) {
     drop(request.as_append()); //~ E0596
 }
 
 /// The pages of a write may be read-only, and a discard has none.
-fn read_into_any(request: Request<Zloop>, file: ARef<File>) {
+fn read_into_any(request: Request<ZloopQueue>, file: ARef<File>) {
     RequestList::from(request).submit(file, 0, Direction::Read, None); //~ E0061
 }
 
-fn fill_any(request: &Request<Zloop>) {
+fn fill_any(request: &Request<ZloopQueue>) {
     request.fill_zero_after(0); //~ E0599
 }
 
@@ -83,8 +83,8 @@ fn outlive_parent(parent: Directory) -> Directory {
 }
 
 /// The module's code could be gone before it was left.
-fn keep_module_that_does_not_wait(_: ModuleRef<crate::Zloop>) {} //~ E0277
+fn keep_module_that_does_not_wait(_: ModuleRef<crate::ZloopModule>) {} //~ E0277
 
-fn revalidate_shared(disk: &Disk<Zloop>) -> Result {
+fn revalidate_shared(disk: &Disk<ZloopQueue>) -> Result {
     disk.revalidate_zones() //~ E0596
 }

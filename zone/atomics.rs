@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The atomics that a zone shares between tasks without a lock.
+//! The atomics of a zone, which tasks share without a lock.
 //!
-//! The model names each ordering that it needs, and its user provides the atomics: the driver has
-//! the kernel's, the host tests have those of `core`, and `tests/loom` has those of a model checker
-//! that tries the interleavings.
+//! The model names each memory ordering that it needs. The user of the model provides the atomics:
+//! the driver uses those of the kernel, the host tests use those of `core`, and `tests/loom` uses
+//! those of a model checker, which tries the interleavings.
 
 /// A value of type `T` that tasks share.
 pub(crate) trait AtomicCell<T> {
@@ -13,10 +13,12 @@ pub(crate) trait AtomicCell<T> {
     /// A load without an ordering.
     fn load_relaxed(&self) -> T;
 
-    /// A load that sees all that happened before the [`Self::store_release`] of its value.
+    /// A load with acquire ordering. The caller sees everything that happened before the
+    /// [`Self::store_release`] of the loaded value.
     fn load_acquire(&self) -> T;
 
-    /// A store. The [`Self::load_acquire`] that sees its value sees all that happened before it.
+    /// A store with release ordering. A [`Self::load_acquire`] that returns `value` sees everything
+    /// that happened before the store.
     fn store_release(&self, value: T);
 }
 
@@ -25,7 +27,7 @@ pub(crate) trait AtomicBits: AtomicCell<u64> {
     /// Sets bits.
     fn set(&self, bits: u64);
 
-    /// Clears all bits and returns those that were set.
+    /// Clears all bits. Returns the bits that were set.
     fn take(&self) -> u64;
 }
 

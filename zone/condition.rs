@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The condition of a zone, and how its medium fails.
+//! The condition of a zone, and the failures of its medium.
 
 use core::fmt;
 
@@ -9,24 +9,24 @@ use core::fmt;
 /// The names are those of `enum blk_zone_cond` in `include/uapi/linux/blkzoned.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
-    /// Nothing is written and nobody has opened it.
+    /// The zone has no data and is not open.
     Empty,
-    /// Opened by a write; the device may close it to make room.
+    /// A write has opened the zone. The device may close it to make room.
     ImplicitOpen,
-    /// Opened by an open command; only a command closes it.
+    /// An open command has opened the zone. Only a command closes it.
     ExplicitOpen,
-    /// Partly written and not open.
+    /// The zone has data, is not full, and is not open.
     Closed,
-    /// The write pointer is at the capacity; only a reset can change it.
+    /// The write pointer is at the capacity. Only a reset can move it.
     Full,
-    /// The data can be read, and nothing else is possible.
+    /// The data can be read. Every other command fails.
     ReadOnly,
-    /// Nothing is possible.
+    /// Every command fails.
     Offline,
 }
 
 impl Condition {
-    /// The condition of an unused zone that has `written` of `capacity` sectors.
+    /// The condition of a zone after an `add`, with `written` of `capacity` sectors.
     pub(crate) fn found(written: u64, capacity: u64) -> Self {
         match written {
             0 => Self::Empty,
@@ -50,11 +50,11 @@ impl fmt::Display for Condition {
     }
 }
 
-/// How a medium fails.
+/// A failure of the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Failure {
-    /// What was written can still be read.
+    /// The data can still be read.
     ReadOnly,
-    /// Nothing is possible any more.
+    /// The data can't be read any more.
     Offline,
 }

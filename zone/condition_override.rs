@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Zones that are declared to have failed, as text.
+//! The text of declared zone failures.
 //!
-//! A command can declare a zone read-only or offline, so that users can test how their software
-//! reacts, and declare it good again. [`ConditionOverride`] is such a command without its device.
-//! The file `conditions` in a device's directory has the same text, one line per run of zones:
+//! A command can declare a zone read-only or offline, and declare it good again. Users test the
+//! reaction of their software with it. [`ConditionOverride`] is this command without the `id` of
+//! the device. The file `conditions` in a device's directory has the same text, with one line for
+//! each run of zones:
 //!
 //! ```text
 //! zone_readonly zones=3-5
 //! zone_offline zones=9
 //! ```
 //!
-//! [`overrides`] makes those lines. A zone that is declared good has none.
+//! [`overrides`] makes these lines. A good zone has no line.
 //!
-//! Nothing here knows the kernel.
+//! This code does not depend on the kernel.
 
 use core::fmt;
 use core::ops::RangeInclusive;
 
 use super::condition::Failure;
 
-/// A run of zones, by their numbers on the device.
+/// A run of consecutive zones, by their numbers on the device.
 ///
 /// # Invariants
 ///
@@ -38,23 +39,23 @@ impl ZoneSpan {
         (first <= last).then_some(Self { first, last })
     }
 
-    /// The number of the first one.
+    /// The number of the first zone.
     pub(crate) fn first(self) -> u32 {
         self.first
     }
 
-    /// The number of the last one.
+    /// The number of the last zone.
     pub(crate) fn last(self) -> u32 {
         self.last
     }
 
-    /// All their numbers.
+    /// The numbers of all zones.
     pub(crate) fn numbers(self) -> RangeInclusive<u32> {
         self.first..=self.last
     }
 }
 
-/// Writes what the option `zones` takes.
+/// Writes the value of the option `zones`.
 impl fmt::Display for ZoneSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first == self.last {
@@ -65,12 +66,12 @@ impl fmt::Display for ZoneSpan {
     }
 }
 
-/// A declaration: these zones have failed, or are good.
+/// A declaration that zones have failed or are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConditionOverride {
     /// The zones.
     pub(crate) zones: ZoneSpan,
-    /// How the zones have failed; [`None`] if they are good.
+    /// The failure of the zones; [`None`] if they are good.
     pub(crate) failure: Option<Failure>,
 }
 
@@ -99,8 +100,8 @@ impl fmt::Display for ConditionOverride {
     }
 }
 
-/// The shortest list of declarations for the zones `numbers`, in their order. `failure` returns a
-/// zone's failure by its number.
+/// The shortest list of declarations for the zones in `numbers`, in the same order. `failure`
+/// returns the failure of the zone with a number.
 pub(crate) fn overrides(
     numbers: impl Iterator<Item = u32>,
     failure: impl Fn(u32) -> Option<Failure>,
@@ -129,7 +130,8 @@ mod tests {
     use super::*;
     use crate::zone::tests::says;
 
-    /// The lines for zones of which each has a letter: `r`ead-only, `o`ffline or good.
+    /// The lines for zones with these conditions, one letter per zone: `r`ead-only, `o`ffline or
+    /// good.
     fn lines(zones: &str) -> impl Iterator<Item = ConditionOverride> + '_ {
         overrides(0..zones.len() as u32, |number| {
             match zones.as_bytes()[number as usize] {
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn rows() {
+    fn runs() {
         let says_each = |zones, expected: &[&str]| {
             let mut left = lines(zones);
             expected.iter().all(|line| {

@@ -2,8 +2,8 @@
 
 //! The zones that were changed since the last flush.
 //!
-//! A flush must not look at every zone of a device that may have a million. So each zone has a bit
-//! here, which a completion sets in any context and a flush takes.
+//! A device may have a million zones, so a flush must not look at each of them. Each zone has a bit
+//! here. A completion sets it, in any context. A flush takes it.
 
 use super::atomics::AtomicBits;
 use core::{
@@ -16,7 +16,7 @@ pub(crate) trait Words<W>: Deref<Target = [W]> {}
 
 impl<W, S: Deref<Target = [W]>> Words<W> for S {}
 
-/// A set of zones, by their number.
+/// A set of zones, by their numbers.
 pub(crate) struct DirtyZones<W, S>(S, PhantomData<W>);
 
 impl<W: AtomicBits, S: Words<W>> DirtyZones<W, S> {
@@ -31,17 +31,19 @@ impl<W: AtomicBits, S: Words<W>> DirtyZones<W, S> {
         Self(words, PhantomData)
     }
 
-    /// Adds a zone. It must be added after the change and before anybody learns of the change.
+    /// Adds a zone. The caller must add it after the change, and before it reports the change to
+    /// another task.
     pub(crate) fn mark(&self, zone: u32) {
         // CAST: To no fewer bits.
         if let Some(word) = self.0.get((zone / u64::BITS) as usize) {
-            // A full barrier, also if the bit is set: a flush may be about to take it. It pairs
-            // with that of `take` in `Taken::next`: who takes the bit sees the change.
+            // A full barrier, even if the bit is already set, because a flush may be about to take
+            // it. The barrier pairs with that of `take` in `Taken::next`: the task that takes the
+            // bit sees the change.
             word.set(1 << (zone % u64::BITS));
         }
     }
 
-    /// The number of zones in the set, or `limit` if there are more. It may change meanwhile.
+    /// The number of zones in the set, but at most `limit`. The set may change meanwhile.
     pub(crate) fn count(&self, limit: usize) -> usize {
         let mut count = 0;
         for word in self.0.iter() {
@@ -64,13 +66,13 @@ impl<W: AtomicBits, S: Words<W>> DirtyZones<W, S> {
     }
 }
 
-/// Takes the zones out of a set, each of them once. Those that are left when it is dropped stay in
-/// the set.
+/// Takes the zones out of a set, each of them once. If this is dropped early, the remaining zones
+/// stay in the set.
 pub(crate) struct Taken<'a, W: AtomicBits, S: Words<W>> {
     set: &'a DirtyZones<W, S>,
     /// The index of the next word.
     word: usize,
-    /// The zones that are left of the word before it.
+    /// The zones of the previous word that were not returned yet.
     bits: u64,
 }
 
@@ -81,7 +83,7 @@ impl<W: AtomicBits, S: Words<W>> Iterator for Taken<'_, W, S> {
         while self.bits == 0 {
             let word = self.set.0.get(self.word)?;
             self.word += 1;
-            // RELAXED: A zone whose change the caller knows of was marked before. `take` has the
+            // RELAXED: If the caller knows of a change, its zone is already marked. `take` has the
             // barrier that pairs with `mark`.
             if word.load_relaxed() != 0 {
                 self.bits = word.take();
@@ -89,14 +91,14 @@ impl<W: AtomicBits, S: Words<W>> Iterator for Taken<'_, W, S> {
         }
         let bit = self.bits.trailing_zeros();
         self.bits &= self.bits - 1;
-        // CAST, OVERFLOW: It is the number of a zone.
+        // CAST, OVERFLOW: The result is the number of a zone.
         Some((self.word as u32 - 1) * u64::BITS + bit)
     }
 }
 
 impl<W: AtomicBits, S: Words<W>> Drop for Taken<'_, W, S> {
     fn drop(&mut self) {
-        // The words that were not reached are unchanged.
+        // Only the current word has taken bits to put back. Later words are unchanged.
         while self.bits != 0 {
             if let Some(zone) = self.next() {
                 self.set.mark(zone);

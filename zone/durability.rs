@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The data of a sequential zone: what can be read, and what is durable.
+//! The readable data and the durable data of a sequential zone.
 //!
-//! A write moves `written` when it has succeeded; all below it can be read. A flush moves `flushed`
-//! after it; all below it survives a power failure. The file system complicates this in two ways:
+//! A successful write moves `written`: all data below it can be read. A flush moves `flushed`
+//! towards `written`: all data below it survives a power failure. Two properties of the file system
+//! make this more complex:
 //!
-//! - It reports a write-back error once. If a finish gets the error of data that was written
-//!   before, the next flush must fail, too: `unreported`.
-//! - After a failed sync it may take the length of the file for clean, although it is not durable.
-//!   A later sync is worth nothing until the length has been set again: [`Length::Uncertain`].
+//! - The file system reports a write-back error only once. If a finish gets the error of data that
+//!   was written before, the next flush must fail, too: `unreported`.
+//! - After a failed sync, the file system may treat the length of the file as clean, although it is
+//!   not durable. A later sync then does not write the length, until the length has been set again:
+//!   [`Length::Uncertain`].
 //!
-//! The table has the values after each event; an empty cell is unchanged. *dirty* marks the zone
-//! for the next flush, see [`DirtyZones`](super::dirty_zones::DirtyZones).
+//! The table has the values after each event. An empty cell means no change. *dirty* marks the zone
+//! for the next flush: see [`DirtyZones`](super::dirty_zones::DirtyZones).
 //!
 //! ```text
 //! event                    | written | flushed | length    | unreported | resets | dirty
@@ -35,27 +37,28 @@
 //! ```
 //!
 //! "Data" is data that was written and not flushed. "Min" is the smaller one of `flushed` and the
-//! end that a repair has found, "max" the larger one of `flushed` and `written` when the flush
-//! began.
+//! end that a repair has found. "Max" is the larger one of `flushed` and the value of `written`
+//! when the flush began.
 //!
 //! Promises:
 //!
-//! - After a successful flush, all is durable that was written when it began, unless a flush has
-//!   failed since it was written.
-//! - A flush fails if data was lost and no flush has failed since. Data that is discarded on
-//!   purpose, as by a power failure, is not lost.
-//! - After a successful finish or reset, the full or empty zone is durable, also if one before it
-//!   has failed.
-//! - A flush looks at a zone in which something is not durable.
+//! - After a successful flush, all data is durable that was written before the flush began, unless
+//!   another flush has failed since the write.
+//! - A flush fails if data was lost and no flush has failed since the loss. Data that is discarded
+//!   on purpose, for example by a simulated power failure, does not count as lost.
+//! - After a successful finish or reset, the full or empty zone is durable, even if an earlier
+//!   finish or reset has failed.
+//! - A flush looks at each zone with data that is not durable.
 //!
-//! `known` is whether the file ends at the write pointer; see
-//! [`FileState`](super::queue::FileState). `resets` tells a read that is repeated whether the zone
-//! was reset meanwhile. A lock keeps a flush, from `begin_flush` to its end, apart from the syncs
-//! of a finish and a reset.
+//! `known` is true if the file ends at the write pointer; see
+//! [`FileState`](super::queue::FileState). `resets` tells a repeated read whether the zone was
+//! reset meanwhile. A lock separates a flush, from `begin_flush` to its end, from the syncs of a
+//! finish and a reset.
 //!
-//! [`Durability`] has what completions change and readers look up without a lock. [`SyncState`] has
-//! the rest; the zone's state lock guards it. `tests/host` checks each row of the table in each
-//! state, and the promises on a model of a file system, for every order of events up to a bound.
+//! [`Durability`] has the values that completions change and that readers look up without a lock.
+//! [`SyncState`] has the other values; the zone's state lock protects it. `tests/host` checks each
+//! row of the table in each state. It also checks the promises with a model of a file system, for
+//! every order of events up to a bound.
 
 use super::atomics::{
     AtomicCell,
@@ -66,7 +69,7 @@ use core::mem::{
     take, //
 };
 
-/// What can be read.
+/// The readable data.
 pub(crate) struct Durability<A: Atomics> {
     /// All below this, in sectors of the zone, can be read from the file.
     written: A::U64,
@@ -74,24 +77,24 @@ pub(crate) struct Durability<A: Atomics> {
     known: A::Flag,
 }
 
-/// What is durable.
+/// The durable data.
 #[cfg_attr(test, derive(Clone, Copy, Debug, PartialEq, Eq, Hash))]
 pub(crate) struct SyncState {
     /// All below this, in sectors of the zone, is durable.
     flushed: u64,
     length: Length,
-    /// Whether a finish got an error that a flush is yet to report.
+    /// Whether a finish got an error that a flush must still report.
     unreported: bool,
     /// The number of resets.
     resets: u64,
 }
 
-/// Whether a sync makes the length of the zone's file durable.
+/// Whether the next sync makes the length of the zone's file durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Length {
-    /// A sync does, or has done so.
+    /// The length is durable, or the next sync makes it durable.
     Certain,
-    /// A sync need not: the length must be set again first.
+    /// A sync may leave out the length. It must be set again first.
     Uncertain,
 }
 
@@ -102,7 +105,7 @@ pub(crate) struct Flush {
     written: u64,
 }
 
-/// The flush must fail: a finish got its error.
+/// The flush must fail, because a finish got its error.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreported;
 
@@ -123,17 +126,17 @@ impl<A: Atomics> Durability<A> {
 
     /// Whether the end of the file is known.
     pub(crate) fn is_known(&self) -> bool {
-        // ACQUIRE: Pairs with `set_known`: what a repair has found is there to be seen.
+        // ACQUIRE: Pairs with `set_known`: the results of a repair are visible.
         self.known.load_acquire()
     }
 
-    /// From this sector of the zone on, reads get zeros. [`None`] if that is not certain.
+    /// The first sector of the zone from which reads return zeros. [`None`] if it is not known.
     pub(crate) fn reads_zeroes_from(&self) -> Option<u64> {
-        // The order matters: after a repair, `written` is the new one.
+        // `known` is loaded first, so that `written` is the new value after a repair.
         self.is_known().then(|| self.written())
     }
 
-    /// Publishes whether the end of the file is known. The caller holds the lock of the queue.
+    /// Publishes whether the end of the file is known. The caller holds the zone queue's lock.
     pub(super) fn set_known(&self, known: bool) {
         // RELEASE: Pairs with `is_known`.
         self.known.store_release(known);
@@ -142,22 +145,22 @@ impl<A: Atomics> Durability<A> {
     /// A write up to `end` has succeeded; `mark_dirty` marks the zone for the next flush.
     pub(crate) fn write_done(&self, end: u64, mark_dirty: impl FnOnce()) {
         self.set_written(end);
-        // After the change, so that the flush which takes the mark sees it.
+        // The mark comes after the change, so that the flush that takes the mark sees the change.
         mark_dirty();
     }
 
-    /// A finish has made the file `end` sectors long, and durable.
+    /// A finish has set the length of the file to `end` sectors and made it durable.
     pub(crate) fn filled(&self, sync: &mut SyncState, end: u64) {
         sync.flushed = end;
         self.set_written(end);
     }
 
-    /// A reset is about to cut the file. What a reader doesn't find from now on is not an error.
+    /// A reset is about to truncate the file. From now on, missing data is no error for a reader.
     pub(crate) fn begin_reset(&self) {
         self.set_written(0);
     }
 
-    /// A repair has found the end of the file, some of which need not be durable.
+    /// A repair has found the end of the file. The data before it may not be durable.
     pub(crate) fn repaired(&self, sync: &mut SyncState, end: u64, mark_dirty: impl FnOnce()) {
         self.write_done(end, mark_dirty);
         sync.flushed = sync.flushed.min(end);
@@ -187,7 +190,7 @@ impl SyncState {
         }
     }
 
-    /// A state, whatever has led to it.
+    /// Any state, for the tests.
     #[cfg(test)]
     pub(crate) fn of(flushed: u64, length: Length, unreported: bool, resets: u64) -> Self {
         Self {
@@ -208,7 +211,7 @@ impl SyncState {
         self.flushed
     }
 
-    /// Whether a sync makes the length of the file durable.
+    /// Whether the next sync makes the length of the file durable.
     pub(crate) fn length(&self) -> Length {
         self.length
     }
@@ -218,19 +221,21 @@ impl SyncState {
         self.resets
     }
 
-    /// A write up to `end` is durable. All before it is, too: the file was made longer for it.
+    /// A write up to `end` is durable. So is all data before it, because the write made the file
+    /// longer.
     pub(crate) fn fua_done(&mut self, end: u64) {
         self.flushed = end;
     }
 
-    /// A finish is about to set the length of the file and to sync it. Returns whether the length
-    /// must be set even if it is right.
+    /// A finish is about to set the length of the file and to sync it. If the result is
+    /// [`Length::Uncertain`], the length must be set even if it is already right.
     pub(crate) fn begin_fill(&mut self) -> Length {
         replace(&mut self.length, Length::Uncertain)
     }
 
-    /// The sync of a finish has succeeded. That reports no error of data in the page cache, of
-    /// which the file system may have told before. If `is_direct`, there is none.
+    /// The sync of a finish has succeeded. `is_direct` means that no data is in the page cache.
+    /// Otherwise there may still be an unreported error, because the file system does not report an
+    /// error of data in the page cache twice.
     pub(crate) fn fill_synced(&mut self, is_direct: bool) {
         self.length = Length::Certain;
         if is_direct {
@@ -243,13 +248,13 @@ impl SyncState {
         self.unreported |= self.flushed < written;
     }
 
-    /// A reset has cut the file to nothing, which is not durable yet.
+    /// A reset has truncated the file to 0. This is not durable yet.
     pub(crate) fn cut(&mut self) {
         self.cut_failed();
         self.flushed = 0;
     }
 
-    /// A reset has failed to cut the file, which may be empty all the same.
+    /// A reset has failed to truncate the file. The file may be empty nevertheless.
     pub(crate) fn cut_failed(&mut self) {
         self.resets = self.resets.wrapping_add(1);
         self.length = Length::Uncertain;
@@ -265,7 +270,7 @@ impl SyncState {
     ///
     /// # Errors
     ///
-    /// The flush has to fail nevertheless, since a finish got the error.
+    /// The flush must fail nevertheless, because a finish got its error.
     pub(crate) fn end_flush(&mut self, flush: Flush) -> Result<(), Unreported> {
         if take(&mut self.unreported) {
             return Err(Unreported);
@@ -274,14 +279,14 @@ impl SyncState {
         Ok(())
     }
 
-    /// All that is not durable is about to be discarded: an error of it concerns nobody. Returns
-    /// where that begins, in sectors of the zone.
+    /// All data that is not durable is about to be discarded, so its errors do not matter. Returns
+    /// the start of this data, in sectors of the zone.
     pub(crate) fn discard(&mut self) -> u64 {
         self.unreported = false;
         self.flushed
     }
 
-    /// The sync of a flush has failed, which reports the error.
+    /// The sync of a flush has failed. The flush reports the error.
     pub(crate) fn flush_failed(&mut self) {
         self.length = Length::Uncertain;
         self.unreported = false;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why the zone model refuses a command.
+//! The errors of the zone model.
 
 use super::condition::Condition;
 use core::fmt;
 
-/// Why a command was not carried out. Nothing has changed.
+/// The reason why a command was refused. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZoneError {
-    /// A write that does not start at the write pointer, which is at this sector of the zone.
+    /// A write does not start at the write pointer, which is at this sector of the zone.
     NotAtWritePointer(u64),
-    /// A write or append that would go past the zone's capacity, which is this many sectors.
+    /// A write or append would end beyond the zone's capacity of this number of sectors.
     BeyondCapacity(u64),
     /// The zone's condition does not allow the command.
     InvalidCondition(Condition),
@@ -20,7 +20,7 @@ pub(crate) enum ZoneError {
     TooManyActive,
 }
 
-/// Writes what follows "refused: " in a message.
+/// Writes the part of a message after "refused: ".
 impl fmt::Display for ZoneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,26 +9,26 @@ use core::{
     ops::DerefMut, //
 };
 
-/// How many zones may be open or active at a time; [`None`] is no limit.
+/// The limits on open and active zones; [`None`] is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Limits {
-    /// Upper bound of the number of open zones.
+    /// The largest number of open zones.
     pub(crate) max_open: Option<NonZeroU32>,
-    /// Upper bound of the number of active zones, open or closed.
+    /// The largest number of active zones, open or closed.
     pub(crate) max_active: Option<NonZeroU32>,
 }
 
 /// A zone's share of the device's resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Share {
-    /// Nothing: it is empty, full or broken.
+    /// No share: the zone is empty, full, read-only or offline.
     #[default]
     None,
-    /// It is active, but not open: closed.
+    /// The zone is active but not open: it is closed.
     Active,
-    /// It is open, and may be closed to make room.
+    /// The zone is open, and may be closed to make room.
     Implicit,
-    /// It is open until a command closes it.
+    /// The zone is open until a command closes it.
     Explicit,
 }
 
@@ -42,7 +42,7 @@ enum Data {
 
 /// A link to a zone by its index.
 ///
-/// Stored as index + 1, so that a link to nowhere takes no room.
+/// It is stored as index + 1, so that the 0 of [`NonZeroU32`] is a link to nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Link(Option<NonZeroU32>);
 
@@ -74,7 +74,7 @@ pub(crate) trait Slots: DerefMut<Target = [Slot]> {}
 
 impl<S: DerefMut<Target = [Slot]>> Slots for S {}
 
-/// Statistics of an [`OpenZones`]. They decide nothing.
+/// Statistics of an [`OpenZones`]. No decision depends on them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// The largest number of open zones so far.
@@ -85,7 +85,7 @@ pub(crate) struct Usage {
     pub(crate) implicit_closes: u64,
 }
 
-/// Two sets that have been used differently are the same set.
+/// The statistics do not make two sets different.
 #[cfg(test)]
 impl PartialEq for Usage {
     fn eq(&self, _: &Self) -> bool {
@@ -103,17 +103,17 @@ impl core::hash::Hash for Usage {
 
 /// The zones of a device that hold open or active resources.
 ///
-/// Implicitly open zones are linked in the order of their last use, so that the least recently
-/// used one is closed when room is needed (ZBC-2 4.4.3.4.3, NVMe ZNS 2.1.1.4.1; both leave the
-/// choice to the device).
+/// Implicitly open zones are linked in the order of their last use. To make room, the set closes
+/// the least recently used one. Both standards leave this choice to the device: ZBC-2 4.4.3.4.3 and
+/// NVMe ZNS 2.1.1.4.1.
 ///
 /// # Invariants
 ///
-/// - `open` is the number of slots with an implicit or explicit share, `active` the number of
-///   those with any share.
-/// - The list from `oldest` to `newest` holds exactly the slots with an implicit share.
-/// - `open` is within `limits.max_open`. `active` is within `limits.max_active`, unless more zones
-///   were admitted by [`Self::admit`], which takes what it finds on the medium.
+/// - `open` is the number of slots with an implicit or explicit share. `active` is the number of
+///   slots with any share.
+/// - The list from `oldest` to `newest` has exactly the slots with an implicit share.
+/// - `open` is within `limits.max_open`. `active` is within `limits.max_active`, unless
+///   [`Self::admit`] has exceeded it: the medium may have more closed zones.
 #[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
 pub(crate) struct OpenZones<S> {
     slots: S,
@@ -126,11 +126,11 @@ pub(crate) struct OpenZones<S> {
 }
 
 impl<S: Slots> OpenZones<S> {
-    /// A set of which no zone holds a share, with one slot of `slots` for each zone.
+    /// A set in which no zone has a share. `slots` has one slot for each zone.
     ///
-    /// Returns [`None`] if there are more slots than a zone number can tell apart.
+    /// Returns [`None`] if there are `u32::MAX` slots or more.
     pub(crate) fn new(slots: S, limits: Limits) -> Option<Self> {
-        // Links are indices plus one.
+        // A link stores an index plus one.
         if u32::try_from(slots.len()).ok()? == u32::MAX {
             return None;
         }
@@ -165,16 +165,16 @@ impl<S: Slots> OpenZones<S> {
         self.slot(index).share
     }
 
-    /// Counts a zone that was found closed on the medium, whatever the limits are.
+    /// Adds a zone that was found closed on the medium, even beyond the limits.
     ///
-    /// A device with more closed zones than it may have active ones opens no empty zone until
-    /// enough of them are reset or finished.
+    /// A device with more closed zones than `max_active` can't open an empty zone until enough
+    /// closed zones are reset or finished.
     pub(crate) fn admit(&mut self, index: u32) {
         self.set_has_data(index);
         self.set_share(index, Share::Active);
     }
 
-    /// Opens a zone for a write, or notes the write if the zone is open.
+    /// Opens a zone for a write. If the zone is open, marks it as the most recently used one.
     pub(super) fn open_implicitly(&mut self, index: u32) -> Result<(), ZoneError> {
         match self.share(index) {
             Share::Explicit => Ok(()),
@@ -193,7 +193,7 @@ impl<S: Slots> OpenZones<S> {
         }
     }
 
-    /// Opens a zone for good.
+    /// Opens a zone until a command closes it.
     pub(super) fn open_explicitly(&mut self, index: u32) -> Result<(), ZoneError> {
         if let share @ (Share::None | Share::Active) = self.share(index) {
             self.make_room(share)?;
@@ -204,9 +204,9 @@ impl<S: Slots> OpenZones<S> {
 
     /// Makes room for one more open zone, which has `share` now.
     ///
-    /// The resource check of the model: an empty zone needs an active slot as well as an open one.
-    /// Closing an implicitly open zone always frees an open slot, and an active one only if
-    /// nothing was written to it.
+    /// This is the resource check of the model. An empty zone needs an active slot and an open
+    /// slot. Closing an implicitly open zone always frees an open slot. It frees an active slot
+    /// only if the zone has no data.
     fn make_room(&mut self, share: Share) -> Result<(), ZoneError> {
         let no_room = self
             .limits
@@ -230,7 +230,7 @@ impl<S: Slots> OpenZones<S> {
         Ok(())
     }
 
-    /// Closes a zone that is open.
+    /// Closes an open zone.
     pub(super) fn close(&mut self, index: u32) {
         let share = match self.slot(index).data {
             Data::Something => Share::Active,
@@ -239,7 +239,7 @@ impl<S: Slots> OpenZones<S> {
         self.set_share(index, share);
     }
 
-    /// Takes back all that a zone holds; it has no data, or no room for more.
+    /// Takes back the share of a zone that is empty, full, read-only or offline.
     pub(super) fn remove(&mut self, index: u32) {
         self.set_share(index, Share::None);
         self.slot_mut(index).data = Data::Nothing;
@@ -268,8 +268,8 @@ impl<S: Slots> OpenZones<S> {
         }
 
         let is_open = |share| matches!(share, Share::Implicit | Share::Explicit);
-        // INVARIANT: Each count changes by what the slot's share changed. It can't wrap: there are
-        // fewer than `u32::MAX` slots, and what is taken away was counted before.
+        // INVARIANT: Each count follows the change of the slot's share. It can't wrap: there are
+        // fewer than `u32::MAX` slots, and a share that is taken away was counted before.
         self.open = self
             .open
             .wrapping_add(u32::from(is_open(share)))
@@ -309,8 +309,8 @@ impl<S: Slots> OpenZones<S> {
     }
 
     fn slot(&self, index: u32) -> &Slot {
-        // PANIC: Every index comes from a `Zone` or a `Link`; both are made for a zone of this
-        // set, and there is a slot for each of them.
+        // PANIC: Every index comes from a `ZoneState` or a `Link`. Both are made for a zone of this
+        // set, and each zone has a slot.
         &self.slots[index as usize]
     }
 

@@ -2,8 +2,8 @@
 
 //! The queue of a sequential zone: its requests, and the right to work on the zone.
 //!
-//! The queue is first-in-first-out. One *worker* at a time takes jobs out of it; the [`Stage`] says
-//! who has the turn:
+//! The queue is first-in-first-out. One *worker* at a time takes jobs out of it. The [`Stage`] is
+//! the current owner of the zone:
 //!
 //! ```text
 //!             something is posted          a write is submitted
@@ -17,20 +17,21 @@
 //!       +---------------------------------------------------------------+
 //! ```
 //!
-//! No job runs while a write is under way. Writes that are posted meanwhile leave as one larger
-//! write if they can: appends go together, and so do writes to adjacent sectors. If such a write
-//! fails, its requests are queued again and written one by one, so that only those fail that must.
+//! No job runs while a write is under way. Writes that are posted meanwhile are merged into one
+//! larger write if possible: appends with appends, and writes to adjacent sectors. If a merged
+//! write fails, its requests are queued again and written one by one, so that only the requests
+//! with an error fail.
 //!
 //! Invariants, which `tests/host` checks for every order of calls up to a bound:
 //!
-//! - There is one worker at a time, and none while a write is under way.
-//! - Each request is handed out once, and so is each reset of all zones.
+//! - There is one worker at a time, and no worker while a write is under way.
+//! - Each request is handed out once. So is each reset of all zones.
 //! - Requests are handed out in the order in which they were posted.
 //! - While the file is [`FileState::Stale`], the next job is its repair.
 //!
-//! Methods take constant time, but for the number of requests in a write. They may be called in any
-//! context. The caller holds a lock around the queue. `tests/loom` checks that a request that is
-//! posted under the lock is never left without a worker.
+//! The methods take constant time, except for the number of requests in a write. They may be called
+//! in any context. The caller holds a lock around the queue. `tests/loom` checks that each request
+//! that is posted under the lock gets a worker.
 
 use core::{
     mem::take,
@@ -50,7 +51,7 @@ const SECTOR_SHIFT: u32 = 9;
 
 /// A request for a zone.
 pub(crate) trait ZoneRequest: Sized {
-    /// A list of such requests.
+    /// A list of requests.
     type List: Fifo<Self>;
     /// A zone's part of a reset of all zones.
     type ResetAll;
@@ -60,7 +61,7 @@ pub(crate) trait ZoneRequest: Sized {
     /// The largest write, in sectors.
     const MAX_SECTORS: u32;
 
-    /// The kind of write, or [`None`] if the request is none.
+    /// The kind of write; [`None`] if the request is not a write.
     fn write_kind(&self) -> Option<WriteKind>;
 
     /// The first sector, on the zone's device.
@@ -69,7 +70,7 @@ pub(crate) trait ZoneRequest: Sized {
     /// The number of sectors.
     fn sectors(&self) -> u32;
 
-    /// Whether this write may be a part of the same I/O as `first`, wherever both of them go.
+    /// Whether this write may be part of the same I/O as `first`, apart from their sectors.
     fn may_join(&self, first: &Self) -> bool;
 }
 
@@ -107,10 +108,10 @@ pub(crate) trait Fifo<R>: Default {
 #[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
 pub(crate) struct ZoneQueue<R: ZoneRequest> {
     requests: R::List,
-    /// The number of requests at the front that are to be written one by one.
+    /// The number of requests at the front that must be written one by one.
     nr_unmerged: usize,
     reset_all: Option<R::ResetAll>,
-    /// Whether preallocated space is to be given back.
+    /// Whether the worker must give back preallocated space.
     trim: bool,
     file: FileState,
     stage: Stage<R::Error>,
@@ -121,20 +122,20 @@ pub(crate) struct ZoneQueue<R: ZoneRequest> {
 pub(crate) enum FileState {
     /// The file ends at the write pointer, or a write is under way.
     Known,
-    /// A write has failed. A repair is to look the end up.
+    /// A write has failed. A repair must look up the end.
     Stale,
-    /// The repair has failed. The next request causes another one.
+    /// The repair has failed. The next request causes another repair.
     Failed,
 }
 
-/// Who has the right to work on the zone.
+/// The owner of the right to work on the zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage<E> {
-    /// Nobody; anybody may take it.
+    /// The right is free. Any task may take it.
     Idle,
-    /// The worker, who is running a job.
+    /// The worker, which runs a job.
     Working,
-    /// Nobody: a write is under way.
+    /// A write is under way. No task has the right.
     Writing(Extent),
     /// The task that completes a write. The write has ended with this number of bytes or error.
     Completing(Extent, Result<u32, E>),
@@ -150,7 +151,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// Whether a write of this number of bytes has written all sectors.
+    /// Whether a write of `bytes` bytes has written all sectors.
     pub(crate) fn is_covered_by(self, bytes: u32) -> bool {
         u64::from(bytes >> SECTOR_SHIFT) == self.end.saturating_sub(self.start)
     }
@@ -166,7 +167,8 @@ pub(crate) enum Job<R: ZoneRequest> {
     Trim,
     /// Write these requests as one: appends, or writes to adjacent sectors.
     Write(R::List),
-    /// Carry out a request that is no write: a zone command, or a read that found too little.
+    /// Carry out a request that is not a write: a zone command, or a read that found less data than
+    /// expected.
     Exclusive(R),
 }
 
@@ -174,19 +176,19 @@ pub(crate) enum Job<R: ZoneRequest> {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Outcome {
-    /// The write has succeeded. Nothing is left to do for it.
+    /// The write has succeeded and is complete.
     Done(Extent),
-    /// [`ZoneQueue::complete_write`] must be called where sleeping is allowed.
+    /// A task that may sleep must call [`ZoneQueue::complete_write`].
     Complete,
 }
 
-/// The task of the caller of [`ZoneQueue::complete_write`].
+/// The next step of the caller of [`ZoneQueue::complete_write`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Completion<E> {
     /// The write has ended with this number of bytes or error. The caller is the worker now.
     Ended(Extent, Result<u32, E>),
-    /// The write was not submitted, since that would have had to wait. The caller submits it.
+    /// The write was not submitted, because that would have slept. The caller submits it.
     Submit(Extent),
     /// There is no write.
     Nothing,
@@ -217,20 +219,20 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         self.reset_all = Some(reset);
     }
 
-    /// Has the worker give back preallocated space.
+    /// Tells the worker to give back preallocated space.
     pub(crate) fn post_trim(&mut self) {
         self.trim = true;
     }
 
-    /// Queues the requests of a failed write again, before all others, to be written one by one.
-    /// The caller is the worker.
+    /// Queues the requests of a failed write again, before all others. They will be written one by
+    /// one. The caller is the worker.
     pub(crate) fn requeue_unmerged(&mut self, requests: R::List) {
         self.nr_unmerged = self.nr_unmerged.saturating_add(requests.len());
         self.requests.prepend(requests);
     }
 
-    /// Posts a write if anything else is to be done first. If not, the caller becomes the worker
-    /// and gets the request back.
+    /// Posts a write if other work comes first. Otherwise the caller becomes the worker and gets
+    /// the request back.
     pub(crate) fn begin_or_post(&mut self, request: R) -> Option<R> {
         let Stage::Idle = self.stage else {
             self.post(request);
@@ -254,7 +256,7 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         self.file
     }
 
-    /// Notes whether the end of the file is known, also for readers that don't lock the queue.
+    /// Sets whether the end of the file is known, also for readers that don't lock the queue.
     pub(crate) fn set_file_state<A: Atomics>(
         &mut self,
         file: FileState,
@@ -264,14 +266,14 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         durability.set_known(file == FileState::Known);
     }
 
-    /// Has the worker repair a file again whose repair has failed.
+    /// Tells the worker to repeat a repair that has failed.
     pub(crate) fn retry_repair(&mut self) {
         if self.file == FileState::Failed {
             self.file = FileState::Stale;
         }
     }
 
-    /// Whether a worker has to be called.
+    /// Whether a worker must be started.
     pub(crate) fn wants_worker(&self) -> bool {
         self.has_work() && matches!(self.stage, Stage::Idle)
     }
@@ -284,7 +286,7 @@ impl<R: ZoneRequest> ZoneQueue<R> {
     }
 
     /// Makes the caller the worker and returns a job. Returns [`None`] if there is no job, or if
-    /// another task has the turn, which will find the job.
+    /// another task works on the zone. That task will find the job.
     pub(crate) fn begin_work(&mut self) -> Option<Job<R>> {
         let Stage::Idle = self.stage else {
             return None;
@@ -293,7 +295,7 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         self.next_job()
     }
 
-    /// Returns the worker's next job. If there is none, the caller is not the worker any more.
+    /// Returns the worker's next job. If it returns [`None`], the caller is no longer the worker.
     pub(crate) fn next_job(&mut self) -> Option<Job<R>> {
         if self.file == FileState::Stale {
             return Some(Job::Repair);
@@ -322,8 +324,8 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         Some(Job::Write(batch))
     }
 
-    /// Adds to a write those that follow in the queue and can be written along with it. The write
-    /// is `sectors` long and begins at `sector`.
+    /// Adds the next writes of the queue to a write, as long as they can be part of it. The write
+    /// has `sectors` sectors and begins at `sector`.
     fn extend(&mut self, batch: &mut R::List, kind: WriteKind, sector: u64, mut sectors: u32) {
         loop {
             let joins = match (batch.front(), self.requests.front()) {
@@ -346,14 +348,14 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         }
     }
 
-    /// Notes that the worker is about to submit a write. The caller is not the worker any more.
+    /// Notes that the worker is about to submit a write. The caller is no longer the worker.
     pub(crate) fn begin_write(&mut self, extent: Extent) {
         self.stage = Stage::Writing(extent);
     }
 
     /// Notes that a write has ended.
     ///
-    /// A write that has succeeded is done if `is_all` says that nothing follows from it.
+    /// A write that has succeeded is complete if `is_all` returns true: it needs no further work.
     pub(crate) fn end_write(
         &mut self,
         result: Result<u32, R::Error>,
@@ -374,7 +376,7 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         }
     }
 
-    /// Tells the task that has the requests of the zone's write how to go on.
+    /// Returns the next step for the task that has the requests of the zone's write.
     pub(crate) fn complete_write(&mut self) -> Completion<R::Error> {
         match self.stage {
             Stage::Completing(extent, result) => {
@@ -386,7 +388,7 @@ impl<R: ZoneRequest> ZoneQueue<R> {
         }
     }
 
-    /// Notes that the caller is not the worker any more.
+    /// Notes that the caller is no longer the worker.
     pub(crate) fn end_work(&mut self) {
         self.stage = Stage::Idle;
     }

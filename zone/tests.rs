@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests that run on any machine and, as a KUnit suite, in a kernel: nothing here allocates.
+//! Tests that run on any machine and, as a KUnit suite, in a kernel. They do not allocate.
 //!
-//! KUnit's assertions take no message, and only those written in a test itself are KUnit's: in
-//! a helper they would be panics. So helpers, and what is checked in many cases by one test,
-//! return [`Failed`].
+//! KUnit's assertions take no message, and they work only in the test function itself. In a helper
+//! they would panic. So helpers return [`Failed`], and so do the cases of a test with many cases.
 
 use super::{
     open_zones::{
@@ -32,9 +31,10 @@ use core::{
     panic::Location, //
 };
 
-// What the tests are made of, these and those that run without a kernel only.
+// Helpers of these tests, and of the tests that run only without a kernel.
 
-/// Why a test fails has been told where this was made: KUnit does not say what a test returned.
+/// A test has failed. The reason was printed when this was made, because KUnit does not print the
+/// result of a test.
 #[derive(Debug)]
 pub(crate) struct Failed;
 
@@ -67,7 +67,7 @@ fn same<T: PartialEq + fmt::Debug>(is: T, should: T) -> Result<(), Failed> {
     Err(Failed::because(format_args!("{is:?} should be {should:?}")))
 }
 
-/// Checks one case of many, and says which if it fails.
+/// Checks one case of many. Prints its name if it fails.
 #[track_caller]
 fn case(name: impl fmt::Display, check: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
     match check() {
@@ -76,7 +76,7 @@ fn case(name: impl fmt::Display, check: impl FnOnce() -> Result<(), Failed>) -> 
     }
 }
 
-/// Whether this is what is written of a value.
+/// Whether `value` is written as `expected`.
 pub(crate) fn says(value: impl fmt::Display, expected: &str) -> bool {
     struct Rest<'a>(&'a str);
 
@@ -91,7 +91,7 @@ pub(crate) fn says(value: impl fmt::Display, expected: &str) -> bool {
     write!(rest, "{value}").is_ok() && rest.0.is_empty()
 }
 
-/// Some items, as in a vector, but no more than there is room for.
+/// A vector with at most [`Few::ROOM`] items.
 #[derive(Clone)]
 pub(crate) struct Few<T> {
     items: [T; Few::<()>::ROOM],
@@ -103,7 +103,7 @@ impl Few<()> {
 }
 
 impl<T: Copy> Few<T> {
-    /// So many times the same, or as many as there is room for.
+    /// `len` copies of an item, but at most [`Few::ROOM`].
     pub(crate) fn of(item: T, len: usize) -> Self {
         Self {
             items: [item; Few::ROOM],
@@ -146,10 +146,10 @@ impl<T: fmt::Debug> fmt::Debug for Few<T> {
     }
 }
 
-/// Capacity of each zone in sectors, if a test doesn't say otherwise.
+/// The capacity of each zone in sectors, unless a test has another one.
 pub(crate) const CAPACITY: u64 = 64;
 
-/// The limits of these many open and active zones; 0 is none.
+/// The limits on open and active zones; 0 is no limit.
 pub(crate) fn limits(max_open: u32, max_active: u32) -> Limits {
     Limits {
         max_open: NonZeroU32::new(max_open),
@@ -166,9 +166,9 @@ fn write_pointer(sector: u64, capacity: u64) -> Result<WritePointer, Failed> {
     }
 }
 
-/// A device of a few zones on a medium that does what it is told.
+/// A device of a few zones on a medium that has no errors.
 ///
-/// Commands are carried out at once, as far as their names don't say more.
+/// Each method carries out the whole command, unless its documentation says otherwise.
 #[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
 pub(crate) struct Device {
     pub(crate) zones: Few<ZoneState>,
@@ -176,10 +176,10 @@ pub(crate) struct Device {
     capacity: u64,
 }
 
-/// All that can be seen of a device.
+/// The visible state of a device.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct View {
-    /// Condition and write pointer of each zone.
+    /// The condition and the write pointer of each zone.
     pub(crate) zones: Few<(Condition, u64)>,
     pub(crate) open: u32,
     pub(crate) active: u32,
@@ -191,7 +191,7 @@ impl Device {
         Self::with_written(&Few::of(0, nr), CAPACITY, limits)
     }
 
-    /// A device that has just been added, with so many sectors written in its zones.
+    /// A device that has just been added. `written` has the number of written sectors of each zone.
     pub(crate) fn with_written(
         written: &[u64],
         capacity: u64,
@@ -242,7 +242,8 @@ impl Device {
         self.zones[zone].write_pointer().sector()
     }
 
-    /// Reserves a write, but does not carry it out. Returns where it starts, as all writes do.
+    /// Reserves a write, but does not carry it out. Like all writes here, it returns its first
+    /// sector.
     pub(crate) fn reserve(
         &mut self,
         zone: usize,
@@ -252,7 +253,7 @@ impl Device {
         self.zones[zone].write(&mut self.set, target, sectors)
     }
 
-    /// Ends a write that went well.
+    /// Ends a write that has succeeded.
     pub(crate) fn written(&mut self, zone: usize) {
         self.zones[zone].written(&mut self.set);
     }
@@ -291,7 +292,7 @@ impl Device {
     }
 
     pub(crate) fn reset(&mut self, zone: usize) -> Result<(), ZoneError> {
-        // Also a reset that has nothing to do to the medium can give back an open zone's share.
+        // Even a reset without work on the medium can give back an open zone's share.
         let (Reset::Medium | Reset::Nothing) = self.zones[zone].reset(&self.set)?;
         self.zones[zone].emptied(&mut self.set);
         Ok(())
@@ -310,9 +311,9 @@ impl Device {
 
 // Every command in every condition, with and without room for one more open or active zone.
 //
-// What must happen is a table, after that of the zone model's sources. A cell is `x` for a
-// command that is refused, or the condition that the zone ends in; `R` before it says that the
-// command takes part in the resource check.
+// The table has the expected results, from the sources of the zone model. A cell is `x` if the
+// command is refused, or else the final condition of the zone. `R` means that the command takes
+// part in the resource check.
 
 /// The conditions are those of [`prepare`].
 const ORACLE: &str = "
@@ -333,7 +334,7 @@ const ORACLE: &str = "
     reset      | E    | E   | E  | E   | E  | E    | E | x  | x
 ";
 
-/// Command, condition, and what is in the cell.
+/// The command, the condition and the cell.
 fn cells() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let split = |row: &'static str| row.split_once('|').unwrap_or_default();
     let (head, rows) = ORACLE.trim().split_once('\n').unwrap_or_default();
@@ -347,10 +348,10 @@ fn cells() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
 
 /// The zone that gets the command.
 const IT: usize = 0;
-/// A zone that stands in its way.
+/// A zone that competes with it.
 const OTHER: usize = 1;
 
-/// Brings a zone into the condition of a column. A `0` says that nothing is written.
+/// Brings a zone into the condition of a column. A `0` means that the zone has no data.
 fn prepare(device: &mut Device, condition: &str) -> Result<(), Failed> {
     let steps: &[&str] = match condition {
         "E" => &[],
@@ -378,8 +379,8 @@ fn prepare(device: &mut Device, condition: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Gives [`IT`] a command. If it isn't refused, it says where a write has started; of what is
-/// no write, this says where the write pointer was.
+/// Gives [`IT`] a command. Returns the first sector of a write. For other commands, it returns the
+/// previous write pointer.
 fn command(device: &mut Device, command: &str) -> Result<Result<u64, ZoneError>, Failed> {
     let wp = device.wp(IT);
     let rest = CAPACITY - wp;
@@ -387,7 +388,7 @@ fn command(device: &mut Device, command: &str) -> Result<Result<u64, ZoneError>,
     Ok(match command {
         "write" => device.write(IT, 8),
         "fill" => device.write(IT, rest),
-        // Nothing is behind the start; there the write is too long instead.
+        // No sector is before the start. There the write is too long instead.
         "behind" if wp == 0 => device.write_at(IT, 0, CAPACITY + 1),
         "behind" => device.write_at(IT, wp - 1, 1),
         "ahead" => device.write_at(IT, wp + 1, 1),
@@ -418,7 +419,7 @@ fn condition(name: &str) -> Result<Condition, Failed> {
     })
 }
 
-/// Where a successful command leaves the write pointer.
+/// The write pointer after a successful command.
 fn moved(command: &str, wp: u64) -> Result<u64, Failed> {
     Ok(match command {
         "write" | "append" => wp + 8,
@@ -429,12 +430,12 @@ fn moved(command: &str, wp: u64) -> Result<u64, Failed> {
     })
 }
 
-/// What stands in the way of one more open or active zone.
+/// The obstacle to one more open or active zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Obstacle {
-    /// Nothing: there are no limits.
+    /// There are no limits.
     None,
-    /// Limits of one open and one active zone, but there is no other zone.
+    /// The limits are one open and one active zone, but no other zone is open or active.
     OnlyItself,
     /// The open limit is reached by an explicitly open zone.
     Open,
@@ -459,7 +460,7 @@ impl Obstacle {
         Self::EvictableAndActive,
     ];
 
-    /// Limits that are reached when [`OTHER`] is there.
+    /// Limits that are reached once [`OTHER`] is prepared.
     fn limits(self, condition: &str) -> Limits {
         let open = u32::from(matches!(condition, "IO0" | "IO" | "EO0" | "EO"));
         let active = open + u32::from(condition == "C");
@@ -487,7 +488,7 @@ impl Obstacle {
         Ok(())
     }
 
-    /// What becomes of a command that takes part in the resource check.
+    /// The result of a command that takes part in the resource check.
     fn outcome(self, condition: &str) -> Result<(), ZoneError> {
         match (self, condition) {
             (Self::Open, _) | (Self::OpenAndActive, "C") => Err(ZoneError::TooManyOpen),
@@ -498,7 +499,7 @@ impl Obstacle {
         }
     }
 
-    /// What the other zone is after a resource check that went well.
+    /// The condition of the other zone after a successful resource check.
     fn evicted(self) -> Condition {
         match self {
             Self::None | Self::OnlyItself => Condition::Empty,
@@ -509,7 +510,7 @@ impl Obstacle {
 }
 
 fn check_cell(obstacle: Obstacle, what: &str, before: &str, cell: &str) -> Result<(), Failed> {
-    // With a limit of one, a zone is brought into its condition alone.
+    // The zone gets its condition first, because the other zone may reach a limit.
     let mut device = Device::new(3, obstacle.limits(before))?;
     prepare(&mut device, before)?;
     obstacle.prepare(&mut device)?;
@@ -596,8 +597,8 @@ mod commands {
 
     #[test]
     fn active_limit_comes_first() -> Result<(), Failed> {
-        // An empty zone meets both limits and finds nothing to evict: it is the active limit that
-        // is told, as null_blk does, since no close would help.
+        // An empty zone meets both limits, and no zone can be evicted. The error is the active
+        // limit, as in null_blk, because closing a zone would not help.
         let mut device = Device::new(2, limits(1, 1))?;
         device.open(OTHER)?;
         assert_eq!(device.open(IT), Err(ZoneError::TooManyActive));
@@ -614,7 +615,7 @@ mod commands {
         assert_eq!(start, Ok(0));
         assert_eq!(device.condition(IT), Condition::Full);
         assert_eq!(device.counts(), (1, 1));
-        // The write fails half way: the zone is open as it was.
+        // The write fails half way. The zone is still open.
         device.repair(IT, 8)?;
         assert_eq!(device.condition(IT), Condition::ExplicitOpen);
         assert_eq!(device.counts(), (1, 1));
@@ -699,12 +700,12 @@ mod commands {
                         same(device.zones[IT].declared(), Some(failure))?;
                         device.open(OTHER)?;
                         device.close(OTHER)?;
-                        // What is found may be worse.
+                        // The medium may be worse than the declaration.
                         device.fail(IT, Failure::Offline);
                         same(device.condition(IT), Condition::Offline)?;
                         device.repair(IT, found)?;
                         same(device.condition(IT), broken)?;
-                        // When it is taken back, the medium decides.
+                        // After the declaration is taken back, the medium decides.
                         let Device { zones, set, .. } = &mut device;
                         zones[IT].declare_good(set);
                         let (condition, active) = match found {
@@ -741,8 +742,8 @@ mod commands {
 
     #[test]
     fn repair_keeps_the_books() -> Result<(), Failed> {
-        // The medium has something else than the zone: whatever the zone was, the counts and the
-        // condition follow from what is found.
+        // The medium has another write pointer than the zone. The counts and the condition must
+        // follow from the medium, for every previous condition.
         for before in ["E", "IO0", "IO", "EO0", "EO", "C", "F", "RO", "OFF"] {
             for found in [0, 16, CAPACITY] {
                 case(format_args!("{before}, {found} sectors found"), || {
@@ -762,7 +763,7 @@ mod commands {
                     };
                     same(device.condition(IT), expected)?;
                     same(device.counts(), (open, active))?;
-                    // And an open zone is closed to what it now is.
+                    // Closing an open zone gives the condition of the medium.
                     if open > 0 {
                         device.close(IT)?;
                         let closed = if found > 0 {
@@ -779,10 +780,10 @@ mod commands {
         Ok(())
     }
 
-    // Which zone is closed to make room for another one: the implicitly open zone that was written
-    // least recently, and never one that a command opened.
+    // The zone that is closed to make room for another one is the least recently written one of the
+    // implicitly open zones. A zone that a command has opened is never closed for that.
 
-    /// A device of eight zones of which three can be open.
+    /// A device of eight zones. Three of them can be open.
     fn eight_zones() -> Result<Device, Failed> {
         Device::new(8, limits(3, 0))
     }
@@ -826,7 +827,7 @@ mod commands {
         device.append(1, 1)?;
         write(&mut device, &[3])?;
         assert!(open(&device).eq([0, 1, 3]));
-        // The newest and one in the middle, again.
+        // A write to the newest zone and to a zone in the middle of the list.
         write(&mut device, &[3, 1, 4])?;
         assert!(open(&device).eq([1, 3, 4]));
         Ok(())
@@ -855,13 +856,13 @@ mod commands {
             } = device.set.usage();
             (most_open, most_active, implicit_closes)
         };
-        // What is found closed is active.
+        // A zone that is found closed is active.
         assert_eq!(usage(&device), (0, 1, 0));
         write(&mut device, &[0, 1])?;
         assert_eq!(usage(&device), (2, 3, 0));
         write(&mut device, &[2])?;
         assert_eq!(usage(&device), (2, 4, 1));
-        // A close that was asked for makes no room, nor does a command that is refused.
+        // A close command is not counted, and neither is a refused command.
         assert_eq!(device.close(1), Ok(()));
         assert_eq!(device.open(1), Ok(()));
         assert_eq!(device.open(2), Ok(()));
@@ -885,7 +886,7 @@ mod commands {
         device.finish(1)?;
         assert!(open(&device).eq([]));
         assert!(those(&device, Condition::ExplicitOpen).eq([0, 3]));
-        // The finished zone holds nothing, so there is room again.
+        // The finished zone has no share, so there is room again.
         write(&mut device, &[4])?;
         assert_eq!(device.open(5), Ok(()));
         assert_eq!(device.write(6, 1), Err(ZoneError::TooManyOpen));
@@ -904,7 +905,7 @@ mod commands {
         assert!(open(&device).eq([5]));
         assert!(those(&device, Condition::ExplicitOpen).eq([0, 1]));
         assert!(those(&device, Condition::Closed).eq([2, 3, 4]));
-        // Once closed, a write opens it like any other zone.
+        // After a close command, a write opens the zone implicitly.
         device.close(0)?;
         write(&mut device, &[0, 3])?;
         assert!(open(&device).eq([0, 3]));
@@ -936,7 +937,7 @@ mod commands {
                     leave(&mut device, gone)?;
                     same(device.set.nr_open(), 2)?;
                     write(&mut device, &[3, 4])?;
-                    // Of the two that were left the older one had to go.
+                    // The older one of the two remaining zones was closed.
                     let younger = if gone == 2 { 1 } else { 2 };
                     same(open(&device).eq([younger, 3, 4]), true)?;
                     write(&mut device, &[5])?;
@@ -955,11 +956,11 @@ mod commands {
         device.repair(0, 0)?;
         assert_eq!(device.condition(0), Condition::ImplicitOpen);
         assert_eq!(device.counts(), (1, 1));
-        // It gives back both slots, so there is room although both limits are reached.
+        // The zone gives back both slots, so there is room although both limits are reached.
         write(&mut device, &[1])?;
         assert_eq!(device.condition(0), Condition::Empty);
         assert_eq!(device.counts(), (1, 1));
-        // This one keeps the active slot.
+        // Zone 1 keeps its active slot.
         assert_eq!(device.write(2, 1), Err(ZoneError::TooManyActive));
         assert_eq!(device.condition(1), Condition::ImplicitOpen);
         Ok(())
@@ -973,7 +974,7 @@ mod commands {
         assert_eq!(device.condition(0), Condition::Closed);
         assert_eq!(device.counts(), (1, 2));
         assert_eq!(device.write(2, 1), Err(ZoneError::TooManyActive));
-        // The write fails, and the repair finds nothing: now the zone gives back its active slot.
+        // The write fails, and the repair finds no data. Now the zone gives back its active slot.
         device.repair(0, 0)?;
         assert_eq!(device.condition(0), Condition::Empty);
         assert_eq!(device.counts(), (1, 1));
@@ -1001,7 +1002,7 @@ mod commands {
         Ok(())
     }
 
-    // What a device is after it was removed and added again: what is on the medium decides.
+    // A device that was removed and added again. Its state follows from the medium.
 
     #[test]
     fn open_zones_come_back_closed() -> Result<(), Failed> {

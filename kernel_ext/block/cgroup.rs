@@ -2,12 +2,12 @@
 
 //! The cgroup that I/O is charged to.
 //!
-//! The block layer charges a bio to the cgroup of the task that makes it, and limits and weights
-//! (`io.max`, `io.weight`) hold for that cgroup. A driver whose worker does I/O for a bio does it
-//! on behalf of another task. It has that I/O, and the memory that the worker allocates for it,
-//! charged to the cgroup that the bio is charged to.
+//! The block layer charges a bio to the cgroup of the task that creates it, and limits and weights
+//! (`io.max`, `io.weight`) apply to that cgroup. A worker of a driver does I/O for a bio on behalf
+//! of another task. So this I/O, and the memory that the worker allocates for it, must be charged
+//! to the cgroup of the bio.
 //!
-//! Nothing need be done for the root cgroup, which a worker is in.
+//! The root cgroup needs no special handling: a worker is in the root cgroup already.
 //!
 //! C header: [`include/linux/blk-cgroup.h`](srctree/include/linux/blk-cgroup.h)
 
@@ -28,28 +28,29 @@ use kernel::{
     task::Task, //
 };
 
-// `include/linux/blk-cgroup.h` is not among the headers of the kernel crate's bindings. Both are
-// exported.
+// The bindings of the kernel crate don't include `include/linux/blk-cgroup.h`. The kernel exports
+// both symbols.
 #[expect(
     improper_ctypes,
     reason = "a lock class and other fields are types without fields in some kernels"
 )]
 unsafe extern "C" {
-    /// The state of the I/O controller for the cgroup that a bio is charged to, or null.
+    /// Returns the state of the I/O controller for the cgroup that a bio is charged to, or null.
     fn bio_blkcg_css(bio: *mut bindings::bio) -> *mut bindings::cgroup_subsys_state;
 
-    /// That of the root cgroup.
+    /// The state of the I/O controller for the root cgroup.
     static blkcg_root_css: *mut bindings::cgroup_subsys_state;
 }
 
-/// Calls `f` in a worker. What it does is charged to the cgroup that `bio` is charged to.
+/// Calls `f` in a worker. The I/O of `f` and the memory that it allocates are charged to the cgroup
+/// of `bio`.
 ///
-/// Calls are not to be nested: after the inner one the rest of the outer one is charged to the root
-/// cgroup.
+/// Calls must not be nested: after the inner call, the rest of the outer call is charged to the
+/// root cgroup.
 ///
 /// # Safety
 ///
-/// `bio` must be null, or valid when this is called; it may end in `f`.
+/// `bio` must be null, or valid when this is called. `f` may end it.
 pub(super) unsafe fn charge<R>(bio: *mut bindings::bio, f: impl FnOnce() -> R) -> R {
     // SAFETY: By the safety requirement.
     let charged = unsafe { Charged::enter(bio) };
@@ -60,8 +61,8 @@ pub(super) unsafe fn charge<R>(bio: *mut bindings::bio, f: impl FnOnce() -> R) -
     result
 }
 
-/// Whether `bio` is charged to the cgroup that the current task is in, if it is a user task. A
-/// kernel thread may act for another cgroup, which can't be seen here.
+/// Whether `bio` is charged to the cgroup of the current task, or to no cgroup. The current task
+/// must be a user task: a kernel thread may act for another cgroup, which this does not check.
 ///
 /// # Safety
 ///
@@ -70,36 +71,39 @@ pub(super) unsafe fn is_of_current(bio: *mut bindings::bio) -> bool {
     // SAFETY: By the safety requirement.
     let css = unsafe { bio_blkcg_css(bio) };
     let _rcu = rcu::Guard::new();
-    // RELAXED: What is looked at is behind the pointer: `rcu_dereference()`.
-    // SAFETY: The current task is alive. Others may move it to another set of cgroups meanwhile.
+    // RELAXED: All later accesses depend on the loaded pointer: `rcu_dereference()`.
+    // SAFETY: The current task is alive. Other tasks may move it to another set of cgroups
+    // concurrently.
     let set = unsafe { Atomic::from_ptr(&raw mut (*Task::current_raw()).cgroups) }.load(Relaxed);
     // CAST: A small constant.
     let io = bindings::cgroup_subsys_id_io_cgrp_id as usize;
-    // SAFETY: A set is valid while RCU is held in which it was found, and doesn't change.
+    // SAFETY: The set was found under RCU, so it is valid until the guard is dropped. A set does
+    // not change.
     let current = unsafe { (*set).subsys[io] };
     css == current || css.is_null()
 }
 
-/// Whether two bios of a queue are charged to the same cgroup.
+/// Whether two bios of the same queue are charged to the same cgroup.
 ///
 /// # Safety
 ///
-/// Each of them must be null or valid.
+/// Each bio must be null or valid.
 pub(super) unsafe fn is_same(one: *const bindings::bio, other: *const bindings::bio) -> bool {
-    // SAFETY: By the safety requirement. A bio that was submitted stays with its cgroup.
+    // SAFETY: By the safety requirement each bio is null or valid. The cgroup of a submitted bio
+    // does not change.
     let blkg = |bio: *const bindings::bio| unsafe { bio.as_ref() }.map(|bio| bio.bi_blkg);
     blkg(one) == blkg(other)
 }
 
-/// What [`charge`] has to take back.
+/// The state that [`charge`] must undo.
 struct Charged {
     #[cfg(CONFIG_MEMCG)]
     memory: MemoryCharged,
 }
 
 impl Charged {
-    /// Has what the current task does, if it is a worker, charged to the cgroup of `bio`, unless
-    /// that is the root cgroup.
+    /// Charges the work of the current task, a worker, to the cgroup of `bio`. Returns [`None`] and
+    /// changes nothing if that is the root cgroup, or if `bio` has no cgroup.
     ///
     /// # Safety
     ///
@@ -107,28 +111,29 @@ impl Charged {
     unsafe fn enter(bio: *mut bindings::bio) -> Option<Self> {
         // SAFETY: By the safety requirement.
         let css = unsafe { bio_blkcg_css(bio) };
-        // SAFETY: It doesn't change.
+        // SAFETY: The variable is a constant in C.
         if css.is_null() || css == unsafe { blkcg_root_css } {
             return None;
         }
-        // SAFETY: The bio has a reference to the state. The worker takes another one.
+        // SAFETY: The bio has a reference to the state, so the state is valid. The function takes
+        // another reference for the worker.
         unsafe { bindings::kthread_associate_blkcg(css) };
         Some(Self {
             #[cfg(CONFIG_MEMCG)]
-            // SAFETY: The state has its cgroup.
+            // SAFETY: The state has a valid pointer to its cgroup.
             memory: unsafe { MemoryCharged::enter((*css).cgroup) },
         })
     }
 
     fn leave(self) {
-        // SAFETY: This gives back the reference that the worker has.
+        // SAFETY: A null state is valid. The call drops the reference of the worker.
         unsafe { bindings::kthread_associate_blkcg(null_mut()) };
         #[cfg(CONFIG_MEMCG)]
         self.memory.leave();
     }
 }
 
-/// The part of [`Charged`] that is about memory.
+/// The memory part of [`Charged`].
 #[cfg(CONFIG_MEMCG)]
 struct MemoryCharged {
     previous: *mut bindings::mem_cgroup,
@@ -137,7 +142,7 @@ struct MemoryCharged {
 
 #[cfg(CONFIG_MEMCG)]
 impl MemoryCharged {
-    /// `set_active_memcg()` for the cgroup of the memory controller that `cgroup` is in.
+    /// Calls `set_active_memcg()` for the memory cgroup of `cgroup`.
     ///
     /// # Safety
     ///
@@ -147,7 +152,7 @@ impl MemoryCharged {
         let state = unsafe { CgroupState::of_memory(cgroup) };
         // `mem_cgroup_from_css()`.
         let memcg = state.as_ref().map_or(null_mut(), |state| {
-            // SAFETY: A state of the memory controller is the field of a `struct mem_cgroup`.
+            // SAFETY: A state of the memory controller is the field `css` of a `struct mem_cgroup`.
             unsafe { kernel::container_of!(state.as_ptr(), bindings::mem_cgroup, css) }
         });
         Self {
@@ -161,7 +166,8 @@ impl MemoryCharged {
     }
 }
 
-/// Exchanges the cgroup that the memory which the current task allocates is charged to.
+/// Replaces the cgroup that the memory allocations of the current task are charged to, and returns
+/// the previous one.
 #[cfg(CONFIG_MEMCG)]
 fn replace_active(memcg: *mut bindings::mem_cgroup) -> *mut bindings::mem_cgroup {
     // SAFETY: The current task is alive, and only the task itself uses its `active_memcg`.

@@ -2,10 +2,10 @@
 
 //! The multi-queue block layer, for drivers of zoned block devices.
 //!
-//! A driver implements [`Operations`] for a type of its own, makes a [`TagSet`] and an
-//! [`UnaddedDisk`], and [adds](UnaddedDisk::add) it. From then on each I/O arrives as an
+//! A driver implements [`Operations`] for its own type, allocates a [`TagSet`] and an
+//! [`UnaddedDisk`], and [adds](UnaddedDisk::add) the disk. From then on each I/O arrives as an
 //! [`IdleRequest`] in [`Operations::queue_rq`], which [starts](IdleRequest::start) it. A started
-//! [`Request`] is owned: it is ended exactly once, and one that gets lost is ended with an error.
+//! [`Request`] has one owner, and is ended exactly once. Dropping it ends it with an error.
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
@@ -28,9 +28,9 @@ pub(crate) use self::{
         Submission, //
     },
     request::{
-        Command,
         Direction,
         IdleRequest,
+        ReqOp,
         Request,
         RequestList, //
     },

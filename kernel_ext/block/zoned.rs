@@ -18,16 +18,16 @@ use kernel::{
     },
 };
 
-// CAST: Below, and in all of this file: both enumerations fit a byte, by the layout of `struct
-// blk_zone`.
+// CAST: This holds for all casts of both enumerations in this file: their values fit in a byte, by
+// the layout of `struct blk_zone`.
 
-/// How a zone may be written: `enum blk_zone_type`.
+/// The type of a zone, which says where it can be written: `enum blk_zone_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ZoneType {
-    /// Anywhere.
+    /// Can be written at any position.
     Conventional = bindings::blk_zone_type_BLK_ZONE_TYPE_CONVENTIONAL as u8,
-    /// At the write pointer only.
+    /// Can be written only at the write pointer.
     SequentialWriteRequired = bindings::blk_zone_type_BLK_ZONE_TYPE_SEQWRITE_REQ as u8,
 }
 
@@ -37,72 +37,73 @@ pub(crate) enum ZoneType {
 pub(crate) enum ZoneCondition {
     /// The zone has no write pointer.
     NotWritePointer = bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP as u8,
-    /// Nothing is written.
+    /// The zone has no data.
     Empty = bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY as u8,
-    /// Opened by a write.
+    /// A write has opened the zone.
     ImplicitOpen = bindings::blk_zone_cond_BLK_ZONE_COND_IMP_OPEN as u8,
-    /// Opened by a command.
+    /// A command has opened the zone.
     ExplicitOpen = bindings::blk_zone_cond_BLK_ZONE_COND_EXP_OPEN as u8,
-    /// Partly written, not open.
+    /// The zone is partly written and not open.
     Closed = bindings::blk_zone_cond_BLK_ZONE_COND_CLOSED as u8,
-    /// It can't be written.
+    /// The zone can't be written.
     ReadOnly = bindings::blk_zone_cond_BLK_ZONE_COND_READONLY as u8,
-    /// Nothing more can be written.
+    /// The zone has no space for more data.
     Full = bindings::blk_zone_cond_BLK_ZONE_COND_FULL as u8,
-    /// It can't be used.
+    /// The zone can't be read or written.
     Offline = bindings::blk_zone_cond_BLK_ZONE_COND_OFFLINE as u8,
 }
 
 impl ZoneCondition {
-    /// Whether a zone in this condition has failed and can't be written any more.
+    /// Whether a zone in this condition has failed, so that it can't be written any more.
     pub(crate) fn is_failed(self) -> bool {
         matches!(self, Self::ReadOnly | Self::Offline)
     }
 }
 
-/// A zone as a report shows it: `struct blk_zone`. All numbers are sectors of 512 bytes, `start`
-/// and `wp` from the start of the device.
+/// A zone of a report: `struct blk_zone`. All numbers are in sectors of 512 bytes. `start` and `wp`
+/// count from the start of the device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReportedZone {
     /// The zone's first sector.
     pub(crate) start: u64,
-    /// The distance to the next zone.
+    /// The distance from the start of the zone to the start of the next zone.
     pub(crate) len: u64,
-    /// How much of that can be written.
+    /// The writable part of the zone, from its start.
     pub(crate) capacity: u64,
-    /// The write pointer, where there is one that means something.
+    /// The write pointer, if the zone has a valid one.
     pub(crate) wp: Option<u64>,
-    /// How it may be written.
+    /// The type of the zone.
     pub(crate) zone_type: ZoneType,
-    /// Its condition.
+    /// The condition of the zone.
     pub(crate) condition: ZoneCondition,
 }
 
-/// What the block layer remembers of the condition of a zone: an `enum blk_zone_cond` in a byte.
+/// The condition of a zone that the block layer has cached: an `enum blk_zone_cond` in a byte.
 // The kernel crate has no atomic `u8`.
 #[repr(transparent)]
-struct RememberedCondition(Atomic<i8>);
+struct CachedCondition(Atomic<i8>);
 
-impl RememberedCondition {
+impl CachedCondition {
     fn load(&self) -> u8 {
-        // CAST: It is a byte.
+        // CAST: Only the type of the byte changes.
         self.0.load(Relaxed) as u8
     }
 
     fn store(&self, condition: u8) {
-        // CAST: As above.
+        // CAST: Only the type of the byte changes.
         self.0.store(condition as i8, Relaxed);
     }
 }
 
-/// What the block layer remembers of the condition of each zone of a disk. It is empty before the
+/// The condition of each zone of a disk that the block layer has cached. It is empty before the
 /// first revalidation.
 ///
 /// # Safety
 ///
-/// `disk` must be valid while the guard is.
-unsafe fn conditions(disk: *mut bindings::gendisk, _guard: &rcu::Guard) -> &[RememberedCondition] {
-    // SAFETY: By the safety requirement. The array may be replaced meanwhile.
+/// `disk` must be valid for as long as the guard.
+unsafe fn conditions(disk: *mut bindings::gendisk, _guard: &rcu::Guard) -> &[CachedCondition] {
+    // SAFETY: By the safety requirement the disk is valid. The block layer may replace the array
+    // concurrently.
     let (array, nr_zones) = unsafe {
         let array = (&raw const (*disk).zones_cond).read_volatile();
         (array, (*disk).nr_zones)
@@ -110,23 +111,23 @@ unsafe fn conditions(disk: *mut bindings::gendisk, _guard: &rcu::Guard) -> &[Rem
     if array.is_null() {
         return &[];
     }
-    // SAFETY: The array has a byte for each zone, which is the layout of the result's elements, and
-    // is there as long as the guard. Whoever uses it meanwhile reads and writes single bytes, as it
-    // is done with the result.
+    // SAFETY: The array has one byte per zone, and `CachedCondition` has the layout of a byte. RCU
+    // keeps the array for as long as the guard. All concurrent users read and write single bytes,
+    // as the result does.
     unsafe { core::slice::from_raw_parts(array.cast(), nr_zones as usize) }
 }
 
-/// Has the block layer forget which zones are read-only or offline, before a revalidation.
+/// Clears the cached conditions read-only and offline, before a revalidation.
 ///
-/// That makes what it needs to follow a zone's write pointer, and takes over for it what is
-/// remembered, although it is about to be replaced.
+/// A revalidation allocates a zone write plug for each zone whose write pointer it must track. It
+/// copies the cached condition into the plug, although it is about to replace this condition.
 ///
 /// # Safety
 ///
 /// `disk` must be valid.
-pub(super) unsafe fn forget_failures(disk: *mut bindings::gendisk) {
+pub(super) unsafe fn clear_failed_conditions(disk: *mut bindings::gendisk) {
     let guard = rcu::Guard::new();
-    // SAFETY: By the safety requirement.
+    // SAFETY: By the safety requirement the disk is valid.
     for condition in unsafe { conditions(disk, &guard) } {
         if matches!(
             c_uint::from(condition.load()),
@@ -138,14 +139,14 @@ pub(super) unsafe fn forget_failures(disk: *mut bindings::gendisk) {
     }
 }
 
-/// A report of zones that is being made: the block layer's `disk_report_zone()`.
+/// A report of zones in progress, with the block layer's `disk_report_zone()`.
 pub(crate) struct ZoneReport<'a> {
     disk: *mut bindings::gendisk,
     args: *mut bindings::blk_report_zones_args,
-    /// The zone that was added last.
+    /// The zone that was added last. Its unused fields stay zero.
     zone: bindings::blk_zone,
     reported: u32,
-    /// How many zones were asked for.
+    /// The number of zones that the block layer has requested.
     wanted: u32,
     _call: core::marker::PhantomData<&'a mut ()>,
 }
@@ -155,8 +156,8 @@ impl ZoneReport<'_> {
     ///
     /// # Safety
     ///
-    /// `disk`, `wanted` and `args` must be the arguments of a call of the `report_zones` operation
-    /// that lasts for the lifetime of the result.
+    /// `disk`, `wanted` and `args` must be the arguments of a call of the `report_zones` operation.
+    /// This call must last for the lifetime of the result.
     pub(super) unsafe fn from_raw(
         disk: *mut bindings::gendisk,
         wanted: u32,
@@ -172,14 +173,14 @@ impl ZoneReport<'_> {
         }
     }
 
-    /// Adds the next zone; zones are added in their order.
+    /// Adds the next zone. The zones must be added in ascending order.
     ///
-    /// The block layer takes over the write pointer that is reported. Fails if the one who asked
-    /// for the report wants no more of it, or has room for no more, and if the write pointer is not
-    /// in the zone.
+    /// The block layer uses the reported write pointer for its own state. Fails if the report has
+    /// the requested number of zones, if the requester refuses more zones, or if the write pointer
+    /// is not within the zone.
     #[inline]
     pub(crate) fn push(&mut self, zone: &ReportedZone) -> Result {
-        // The block layer would make a note of the zone that the write pointer is in.
+        // The block layer would track the zone that contains the write pointer, not this one.
         let misplaced = |wp: u64| wp.wrapping_sub(zone.start) > zone.len;
         if self.reported >= self.wanted || zone.wp.is_some_and(misplaced) {
             return Err(EINVAL);
@@ -187,12 +188,12 @@ impl ZoneReport<'_> {
         self.zone.start = zone.start;
         self.zone.len = zone.len;
         self.zone.capacity = zone.capacity;
-        // What the block layer itself reports where a write pointer means nothing.
+        // The block layer itself reports this value for an invalid write pointer.
         self.zone.wp = zone.wp.unwrap_or(u64::MAX);
         self.zone.type_ = zone.zone_type as u8;
         self.zone.cond = zone.condition as u8;
-        // SAFETY: `disk` and `args` are those of a call that goes on, by the safety requirements of
-        // `from_raw`, and `zone` is valid for the call.
+        // SAFETY: By the safety requirements of `from_raw`, `disk` and `args` belong to a call in
+        // progress. `zone` is valid for the call.
         to_result(unsafe {
             bindings::disk_report_zone(self.disk, &mut self.zone, self.reported, self.args)
         })?;
@@ -200,25 +201,26 @@ impl ZoneReport<'_> {
         Ok(())
     }
 
-    /// Has the block layer remember that a zone is read-only or offline, as `condition` says, until
-    /// all zones are revalidated, so that reports that it makes itself show it. `start` is the
-    /// zone's first sector.
+    /// Stores `condition`, read-only or offline, as the cached condition of the zone that begins at
+    /// the sector `start`. So the reports that the block layer makes from its cache show it. It
+    /// stays until the next revalidation.
     ///
-    /// It does so at a revalidation, but forgets it if a write to the zone fails: when the next
-    /// report brings no write pointer it takes the zone for full.
+    /// The block layer caches these conditions itself at a revalidation. But it loses the condition
+    /// when a write to the zone fails: the next report has no write pointer, so the block layer
+    /// takes the zone for full.
     #[cold]
-    pub(crate) fn latch(&self, start: u64, condition: ZoneCondition) {
-        // SAFETY: The disk is valid, by the safety requirements of `from_raw`.
+    pub(crate) fn cache_condition(&self, start: u64, condition: ZoneCondition) {
+        // SAFETY: By the safety requirements of `from_raw` the disk is valid.
         let zone_sectors = unsafe { (*(*self.disk).queue).limits.chunk_sectors };
         let number = start.checked_div(u64::from(zone_sectors));
         let guard = rcu::Guard::new();
-        // SAFETY: As above.
+        // SAFETY: By the safety requirements of `from_raw` the disk is valid.
         let conditions = unsafe { conditions(self.disk, &guard) };
-        if let Some(remembered) = number
+        if let Some(cached) = number
             .and_then(|number| usize::try_from(number).ok())
             .and_then(|number| conditions.get(number))
         {
-            remembered.store(condition as u8);
+            cached.store(condition as u8);
         }
     }
 

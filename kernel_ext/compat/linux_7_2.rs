@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel crate of Linux 7.2 lacks.
+//! The parts that the kernel crate of Linux 7.2 lacks.
 
 pub(crate) mod miscdevice;
 pub(crate) mod module;

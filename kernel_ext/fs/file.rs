@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files that the kernel opens.
+//! Files that the kernel itself opens.
 //!
-//! Names are resolved with the credentials and in the mount namespace of the current task. Every
-//! function may sleep.
+//! Names are resolved with the credentials and in the mount namespace of the current task. All
+//! functions may sleep.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/namei.h`](srctree/include/linux/namei.h)
@@ -49,13 +49,13 @@ use kernel::{
     reason = "a lock class key is a type without fields in some kernels"
 )]
 unsafe extern "C" {
-    /// Locks `parent` and looks `name` up in it for a removal that needs no permission of its own.
+    /// Locks `parent` and looks up `name` in it for a removal, without a permission check.
     fn start_removing_noperm(
         parent: *mut bindings::dentry,
         name: *mut bindings::qstr,
     ) -> *mut bindings::dentry;
 
-    /// Locks the parents of a rename and looks up what is to be renamed.
+    /// Locks the parents of a rename and looks up both names.
     fn start_renaming(
         rd: *mut bindings::renamedata,
         lookup_flags: c_int,
@@ -63,18 +63,18 @@ unsafe extern "C" {
         new_last: *mut bindings::qstr,
     ) -> c_int;
 
-    /// Gives back what [`start_renaming`] has taken.
+    /// Drops the locks and references that [`start_renaming`] has taken.
     fn end_renaming(rd: *mut bindings::renamedata);
 
-    /// Locks `parent` and looks `name` up in it for something to be made there, if the task may
-    /// search `parent`.
+    /// Locks `parent` and looks up `name` in it for a creation. Fails if the task may not search
+    /// `parent`.
     fn start_creating(
         idmap: *mut bindings::mnt_idmap,
         parent: *mut bindings::dentry,
         name: *mut bindings::qstr,
     ) -> *mut bindings::dentry;
 
-    /// Looks `name` up from a directory on, and takes a reference to what it finds.
+    /// Looks up `name` from a directory, and takes a reference to the path that it finds.
     fn vfs_path_lookup(
         dentry: *mut bindings::dentry,
         mnt: *mut bindings::vfsmount,
@@ -84,7 +84,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// `EOPNOTSUPP`, which the kernel crate has no [`Error`] for before Linux 7.3.
+/// `EOPNOTSUPP`. Before Linux 7.3 the kernel crate has no [`Error`] for it.
 // CAST: A small constant.
 const EOPNOTSUPP: c_int = -(bindings::EOPNOTSUPP as c_int);
 
@@ -109,67 +109,67 @@ const MAX_BLOCK: u32 = 4096;
 /// The size of a file in bytes.
 pub(crate) type FileSize = u64;
 
-/// What was found in a directory.
-pub(crate) struct Found {
+/// A regular file that was found in a directory.
+pub(crate) struct FoundFile {
     /// The size of the file.
     pub(crate) size: FileSize,
 }
 
-/// How a file's data must be aligned for direct I/O, or is best aligned otherwise.
+/// The alignment that direct I/O to a file requires. Buffered I/O works best with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IoAlignment {
     /// The unit of positions and lengths in bytes, a power of two.
     pub(crate) block_size: u32,
-    /// The smallest unit that direct I/O can have, in bytes, a power of two.
+    /// The smallest unit of direct I/O in bytes, a power of two.
     pub(crate) direct_block_size: u32,
-    /// The alignment in memory, as a mask.
+    /// The alignment of the data in memory, as a mask.
     pub(crate) memory_mask: u32,
 }
 
-/// Takes over a file that the VFS has opened for us.
+/// Takes ownership of a file that the VFS has opened for us.
 ///
 /// # Safety
 ///
-/// `file` must be an error pointer, or a file that has just been opened by the kernel, to which the
-/// caller owns a reference.
+/// `file` must be an error pointer, or a file that the kernel has just opened. The caller must own
+/// a reference to this file.
 unsafe fn adopt(file: *mut bindings::file) -> Result<OpenFile> {
     let file = NonNull::new(from_err_ptr(file)?).ok_or(EINVAL)?;
-    // SAFETY: The reference is ours, by the safety requirement. A file that is in no file
-    // descriptor table has no `fdget_pos` users.
+    // SAFETY: By the safety requirement we own the reference. The file is in no file descriptor
+    // table, so it has no `fdget_pos` users.
     let file = unsafe { ARef::from_raw(file.cast()) };
     Ok(OpenFile(ManuallyDrop::new(file)))
 }
 
 /// A file that the kernel has opened for itself.
 ///
-/// When it is dropped, and nobody shares it any more, the file is closed before that returns, so
-/// that its file system can be unmounted; a dropped [`ARef`] would have it closed a little later.
-/// So it must be dropped where sleeping is allowed.
+/// Dropping the last reference closes the file before the drop returns, so that its file system can
+/// be unmounted. An [`ARef`] would close the file a little later. The drop may sleep.
 pub(crate) struct OpenFile(ManuallyDrop<ARef<File>>);
 
 impl OpenFile {
-    /// Has writes through this open file leave the inode's mtime and ctime alone.
+    /// Makes writes through this open file leave the mtime and ctime of the inode unchanged.
     ///
-    /// A new time stamp changes the inode, for which a write that may not wait is refused: once in
-    /// each tick of the kernel's clock. [`FileExt::update_mtime`] sets the stamps later.
+    /// A new time stamp changes the inode, and the file system refuses a write that must not wait
+    /// but would change the inode. Without this call, one write in each tick of the kernel's clock
+    /// would be refused. [`FileExt::update_mtime`] sets the time stamps later.
     pub(crate) fn defer_mtime(self) -> Self {
-        // SAFETY: The file is open, and stays so while `self` is there.
+        // SAFETY: The file is open for as long as `self` exists.
         unsafe { change_mode(self.as_ptr(), |mode| mode | FMODE_NOCMTIME) };
         self
     }
 
-    /// Another reference to the file, for an operation on it.
+    /// Returns another reference to the file, for an operation on it.
     pub(crate) fn share(&self) -> ARef<File> {
         ARef::clone(&self.0)
     }
 
-    /// Whether anybody else has a reference. Nobody gets one but by [`Self::share`].
+    /// Whether other references exist. [`Self::share`] is the only source of references.
     pub(crate) fn is_shared(&self) -> bool {
-        // SAFETY: The file is valid, and others change the counter atomically.
+        // SAFETY: The file is valid, and other code changes the counter atomically.
         let references =
             unsafe { Atomic::from_ptr(&raw mut (*self.as_ptr()).f_ref.refcnt.counter) };
-        // It counts from 0, which is one reference.
-        // ACQUIRE: What others have done with the file happened before they gave it back.
+        // The counter of a `file_ref_t` is 0 for one reference.
+        // ACQUIRE: Other holders used the file before they dropped their reference.
         references.load(Acquire) != 0
     }
 }
@@ -184,14 +184,14 @@ impl Deref for OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        // SAFETY: It is not used any more after this.
+        // SAFETY: The field is not used after this.
         let file = ARef::into_raw(unsafe { ManuallyDrop::take(&mut self.0) });
-        // SAFETY: The reference was ours, and is given back with this.
+        // SAFETY: We own the reference, which this drops.
         unsafe { bindings::__fput_sync(file.as_ptr().cast()) };
     }
 }
 
-/// Changes the mode of an open file, and returns what it was.
+/// Changes the mode of an open file, and returns the previous mode.
 ///
 /// # Safety
 ///
@@ -200,8 +200,8 @@ unsafe fn change_mode(
     file: *mut bindings::file,
     change: impl FnOnce(bindings::fmode_t) -> bindings::fmode_t,
 ) -> bindings::fmode_t {
-    // SAFETY: By the safety requirement. `f_lock` serialises changes of the mode; readers do
-    // without it, so the new mode is stored in one piece.
+    // SAFETY: By the safety requirement the file is open. `f_lock` serialises changes of the mode.
+    // Readers don't take this lock, so a single volatile write stores the new mode.
     unsafe {
         bindings::spin_lock(&raw mut (*file).f_lock);
         let mode = &raw mut (*file).f_mode;
@@ -214,11 +214,11 @@ unsafe fn change_mode(
 
 /// The path of an open file.
 fn path(file: &File) -> *const bindings::path {
-    // SAFETY: An open file is valid, and its path doesn't change.
+    // SAFETY: An open file is valid, and its path does not change.
     unsafe { &raw const (*file.as_ptr()).__bindgen_anon_1.f_path }
 }
 
-/// A directory that is open.
+/// An open directory.
 pub(crate) struct Directory(OpenFile);
 
 impl Directory {
@@ -227,31 +227,32 @@ impl Directory {
         let flags = flags::O_RDONLY | flags::O_DIRECTORY | flags::O_LARGEFILE;
         // SAFETY: The path is a C string.
         let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags as c_int, 0) };
-        // SAFETY: It was opened just now.
+        // SAFETY: The pointer is an error pointer or a file that was opened above, whose reference
+        // we own.
         Ok(Self(unsafe { adopt(file) }?))
     }
 
-    /// Looks at what has this name in this directory, without opening it: to open a device can have
-    /// consequences. A symbolic link is not followed.
+    /// Returns the size of the regular file with this name, without opening it: opening a device
+    /// file can have side effects. A symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// ENOENT if there is nothing of that name, another errno if it isn't a regular file.
-    pub(crate) fn find_file(&self, name: &CStr) -> Result<Found> {
+    /// ENOENT if the name does not exist, another errno if it is not a regular file.
+    pub(crate) fn find_file(&self, name: &CStr) -> Result<FoundFile> {
         check_plain(name)?;
         let dir = path(&self.0);
         let mut found: bindings::path = pin_init::zeroed();
-        // SAFETY: The path is that of an open file, the name a C string, and `found` valid for the
-        // call.
+        // SAFETY: The path is that of an open file, the name is a C string, and `found` is valid
+        // for the call.
         to_result(unsafe {
             vfs_path_lookup((*dir).dentry, (*dir).mnt, name.as_char_ptr(), 0, &mut found)
         })?;
         let stat = getattr(&found, bindings::STATX_TYPE | bindings::STATX_SIZE);
-        // SAFETY: The lookup has taken the references that are given back here.
+        // SAFETY: The lookup has taken the references that this drops.
         unsafe { bindings::path_put(&found) };
         let stat = stat?;
         match u32::from(stat.mode) & bindings::S_IFMT {
-            bindings::S_IFREG => Ok(Found {
+            bindings::S_IFREG => Ok(FoundFile {
                 // CAST: A size is not negative.
                 size: stat.size as FileSize,
             }),
@@ -262,14 +263,14 @@ impl Directory {
         }
     }
 
-    /// Opens a regular file in this directory, and nothing else.
+    /// Opens a regular file in this directory. Any other type of file is an error.
     ///
-    /// `name` must be a plain name. If a symbolic link has it, it leads nowhere: nothing outside of
-    /// the directory can be reached.
+    /// `name` must be a plain name, without a slash. A symbolic link is not followed, so this can't
+    /// open a file outside of the directory.
     pub(crate) fn open_file(&self, name: &CStr, flags: u32) -> Result<OpenFile> {
         self.find_file(name)?;
-        // It might be replaced in this very moment, by who may do so: don't wait for the other end
-        // of a pipe.
+        // A user with write access may replace the file between the two calls. With `O_NONBLOCK`
+        // the open does not wait for the other end of a pipe.
         let file = self.open(name, flags | flags::O_NONBLOCK, 0)?;
         if file.file_type() != bindings::S_IFREG {
             return Err(EINVAL);
@@ -277,20 +278,21 @@ impl Directory {
         Ok(file)
     }
 
-    /// Makes a file in this directory, with the permissions `mode`.
+    /// Creates a file in this directory, with the permissions `mode`.
     ///
     /// # Errors
     ///
-    /// EEXIST if anything has that name, be it a symbolic link that leads nowhere.
+    /// EEXIST if the name exists, even as a dangling symbolic link.
     pub(crate) fn create_file(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
         self.open(name, flags | flags::O_CREAT | flags::O_EXCL, mode)
     }
 
-    /// Makes a file that has no name in this directory, and is gone when it is closed.
+    /// Creates a file without a name in the file system of this directory (`O_TMPFILE`). Closing
+    /// the file deletes it.
     ///
     /// # Errors
     ///
-    /// EOPNOTSUPP if the file system has no such files.
+    /// EOPNOTSUPP if the file system does not support `O_TMPFILE`.
     pub(crate) fn create_unnamed(&self, flags: u32, mode: u16) -> Result<OpenFile> {
         self.open_path_in(c".", flags | O_TMPFILE, mode)
     }
@@ -302,17 +304,18 @@ impl Directory {
 
     fn open_path_in(&self, name: &CStr, flags: u32, mode: u16) -> Result<OpenFile> {
         let flags = flags | flags::O_NOFOLLOW | flags::O_LARGEFILE;
-        // SAFETY: The path is that of an open file, and the name a C string.
+        // SAFETY: The path is that of an open file, and the name is a C string.
         let file = unsafe {
             bindings::file_open_root(path(&self.0), name.as_char_ptr(), flags as c_int, mode)
         };
-        // SAFETY: It was opened just now.
+        // SAFETY: The pointer is an error pointer or a file that was opened above, whose reference
+        // we own.
         unsafe { adopt(file) }
     }
 
-    /// Gives all names in this directory to `f`, in the file system's order.
+    /// Calls `f` for each name in this directory, in the order of the file system.
     pub(crate) fn for_each_name(&self, mut f: impl FnMut(&[u8])) -> Result {
-        // An open directory is for one reader at a time, and remembers how far that has come.
+        // An open directory stores the position of its reader, so each reader opens its own.
         let dir = self.open_path_in(c".", flags::O_RDONLY | flags::O_DIRECTORY, 0)?;
         let mut names = Names {
             context: bindings::dir_context {
@@ -326,8 +329,8 @@ impl Directory {
         };
         loop {
             names.seen = 0;
-            // SAFETY: The directory is open, and nobody else has `dir`. Its file system gives
-            // `context` to the actor, and nothing else.
+            // SAFETY: The directory is open, and only this function uses `dir`. The file system
+            // passes only `context` to the actor, and `context` is the first field of `names`.
             to_result(unsafe { bindings::iterate_dir(dir.as_ptr(), &raw mut names.context) })?;
             if names.seen == 0 {
                 return Ok(());
@@ -335,19 +338,18 @@ impl Directory {
         }
     }
 
-    /// Whether both are the same directory, whatever their paths are.
+    /// Whether both are the same directory, even if their paths differ.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        // SAFETY: An open file has an inode, and always the same one.
+        // SAFETY: An open file has an inode, which does not change.
         let inode = |file: &OpenFile| unsafe { (*file.as_ptr()).f_inode };
         core::ptr::eq(inode(&self.0), inode(&other.0))
     }
 
-    /// Makes a directory in this one, with the permissions `mode` as far as the task's umask
-    /// allows.
+    /// Creates a directory in this one, with the permissions `mode`, reduced by the task's umask.
     ///
     /// # Errors
     ///
-    /// EEXIST if anything has that name.
+    /// EEXIST if the name exists.
     pub(crate) fn make_directory(&self, name: &CStr, mode: u16) -> Result {
         check_plain(name)?;
         let mut qstr = qstr(name)?;
@@ -360,12 +362,13 @@ impl Directory {
             (idmap, start_creating(idmap, (*path).dentry, &mut qstr))
         };
         let dentry = from_err_ptr(dentry)?;
-        // SAFETY: `dentry` is a child of the directory, which is locked. No delegation is broken.
-        // If this fails it has unlocked the directory.
+        // SAFETY: `dentry` is a child of the directory, which is locked. A null delegation argument
+        // is valid: the call then waits for no delegation. A failing `vfs_mkdir` unlocks the
+        // directory itself.
         let dentry = from_err_ptr(unsafe {
             bindings::vfs_mkdir(idmap, (*(*path).dentry).d_inode, dentry, mode, null_mut())
         })?;
-        // SAFETY: The directory was locked above, and is still.
+        // SAFETY: The directory was locked above, and `vfs_mkdir` has left it locked.
         unsafe { bindings::end_dirop(dentry) };
         Ok(())
     }
@@ -380,7 +383,7 @@ impl Directory {
         self.remove(name, bindings::vfs_unlink)
     }
 
-    /// Removes a file from this directory, which may be missing.
+    /// Removes a file from this directory. A missing file is not an error.
     pub(crate) fn unlink_if_there(&self, name: &CStr) -> Result {
         match self.unlink(name) {
             Err(err) if err == ENOENT => Ok(()),
@@ -388,26 +391,27 @@ impl Directory {
         }
     }
 
-    /// Removes what has this name, with `how`, a function of the VFS for that.
-    fn remove(&self, name: &CStr, how: Remove) -> Result {
+    /// Removes the entry `name` with `vfs_remove`, a function of the VFS.
+    fn remove(&self, name: &CStr, vfs_remove: RemoveFn) -> Result {
         let path = path(&self.0);
         let mut qstr = qstr(name)?;
         let _write_access = self.want_write()?;
         // SAFETY: The path of an open directory has a dentry, and `qstr` is valid for the call.
         let dentry = unsafe { start_removing_noperm((*path).dentry, &mut qstr) };
         let dentry = from_err_ptr(dentry)?;
-        // SAFETY: `dentry` is a child of the directory, which is locked. No delegation is broken.
+        // SAFETY: `dentry` is a child of the directory, which is locked until `end_dirop`. A null
+        // delegation argument is valid: the call then waits for no delegation.
         let ret = unsafe {
             let idmap = (*(*path).mnt).mnt_idmap;
-            let ret = how(idmap, (*(*path).dentry).d_inode, dentry, null_mut());
+            let ret = vfs_remove(idmap, (*(*path).dentry).d_inode, dentry, null_mut());
             bindings::end_dirop(dentry);
             ret
         };
         to_result(ret)
     }
 
-    /// Gives the file `from` of this directory the name `to`. If another one has that name, it is
-    /// gone: whoever looks for the name finds the one or the other.
+    /// Renames the file `from` of this directory to `to`. This atomically replaces an existing file
+    /// `to`: a lookup of `to` finds either the old or the new file.
     ///
     /// # Errors
     ///
@@ -425,42 +429,45 @@ impl Directory {
             rename.old_parent = (*path).dentry;
             rename.new_parent = (*path).dentry;
         }
-        // SAFETY: The parents are directories of a file system that may be written, the names are
-        // plain ones, and all of it is valid for the call.
+        // SAFETY: Both parents are this directory, whose file system is writable until
+        // `write_access` is dropped. The names are plain names. All arguments are valid for the
+        // call.
         to_result(unsafe { start_renaming(&mut rename, 0, &mut from, &mut to) })?;
-        // SAFETY: It has locked the parents and found the dentries. No delegation is broken.
+        // SAFETY: `start_renaming` has locked the parents and found the dentries. A null delegation
+        // is valid: the call then waits for no delegation.
         let ret = unsafe { bindings::vfs_rename(&mut rename) };
-        // SAFETY: What was taken above is given back once.
+        // SAFETY: This drops the locks and references that `start_renaming` has taken, once.
         unsafe { end_renaming(&mut rename) };
         drop(write_access);
         to_result(ret)
     }
 
-    /// Has the file system stay writable until the result is dropped.
+    /// Keeps the file system writable until the result is dropped.
     fn want_write(&self) -> Result<impl Drop + '_> {
         // SAFETY: The directory is an open file.
         to_result(unsafe { bindings::mnt_want_write_file(self.0.as_ptr()) })?;
         Ok(ScopeGuard::new(|| {
-            // SAFETY: Write access was got just now.
+            // SAFETY: The call above has taken write access.
             unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
         }))
     }
 
-    /// Makes durable which files there are.
+    /// Makes the entries of the directory durable.
     pub(crate) fn sync(&self) -> Result {
         self.0.sync()
     }
 }
 
-/// The size of a file in bytes as its inode has it now, without asking the file system.
+/// The current size of a file in bytes, from its inode, without a call of the file system.
 fn i_size(file: &File) -> bindings::loff_t {
-    // SAFETY: An open file has an inode. Its size may change meanwhile, hence a volatile read.
+    // SAFETY: An open file has an inode. Its size may change concurrently, so this is a volatile
+    // read.
     unsafe { (&raw const (*(*file.as_ptr()).f_inode).i_size).read_volatile() }
 }
 
-/// A function of the VFS that removes a child, which was looked up, from a directory, which is
-/// locked.
-type Remove = unsafe extern "C" fn(
+/// A function of the VFS that removes a child from a directory. The directory is locked, and the
+/// child was looked up in it.
+type RemoveFn = unsafe extern "C" fn(
     *mut bindings::mnt_idmap,
     *mut bindings::inode,
     *mut bindings::dentry,
@@ -471,7 +478,7 @@ type Remove = unsafe extern "C" fn(
 #[repr(C)]
 struct Names<'a> {
     context: bindings::dir_context,
-    /// How many there were in this call.
+    /// The number of names in this call of `iterate_dir()`.
     seen: usize,
     f: &'a mut dyn FnMut(&[u8]),
 }
@@ -488,7 +495,7 @@ impl Names<'_> {
         _inode: u64,
         _file_type: c_uint,
     ) -> bool {
-        // SAFETY: By the safety requirement; it is the first field.
+        // SAFETY: By the safety requirement `context` is the first field of a `Names`.
         let names = unsafe { &mut *context.cast::<Names<'_>>() };
         // SAFETY: By the safety requirement.
         // CAST: A length is not negative.
@@ -499,64 +506,64 @@ impl Names<'_> {
     }
 }
 
-/// What a driver does with a regular file.
+/// The operations of a driver on a regular file.
 pub(crate) trait FileExt {
-    /// Its type, one of `S_IFMT`.
+    /// The type of the file, one of `S_IFMT`.
     fn file_type(&self) -> u32;
 
-    /// Its size.
+    /// The size of the file.
     fn size(&self) -> Result<FileSize>;
 
-    /// Whether it is at least so many bytes long, as far as this machine knows. Never waits.
+    /// Whether the file has at least `bytes` bytes, by the `i_size` of its inode. Never waits.
     ///
-    /// Another machine's file system may know better, and while the size changes a machine of 32
-    /// bits may find any: only "yes" can be relied on.
-    fn is_known_to_have(&self, bytes: FileSize) -> bool;
+    /// On a network file system, another machine may have extended the file. On a 32-bit machine, a
+    /// read while the size changes may return any value. So callers may rely only on the result
+    /// `true`.
+    fn i_size_covers(&self, bytes: FileSize) -> bool;
 
-    /// How I/O to it should be aligned. The unit is the file system's block, if that isn't too
-    /// large for a disk's.
+    /// The alignment of I/O to the file. The unit is the block of the file system, unless that is
+    /// larger than the largest block of a disk.
     fn alignment(&self) -> Result<IoAlignment>;
 
-    /// Makes it shorter or longer; what is added reads as zeros.
+    /// Makes the file shorter or longer. New bytes read as zeros.
     fn truncate(&self, size: FileSize) -> Result;
 
     /// Allocates space for the bytes from `from` to `to`, without changing the size.
     fn preallocate(&self, from: u64, to: u64) -> Result;
 
-    /// Whether [`Self::punch_hole`] can be expected to work: not all file systems have holes.
-    /// Changes nothing but, perhaps, when the file was last modified.
+    /// Whether [`Self::punch_hole`] is expected to work: not all file systems have holes. This may
+    /// change the mtime of the file, and changes no data.
     fn has_holes(&self) -> bool;
 
-    /// Makes the bytes from `from` to `to` read as zeros, and gives back their space. The size does
-    /// not change.
+    /// Makes the bytes from `from` to `to` read as zeros, and frees their space. The size does not
+    /// change.
     fn punch_hole(&self, from: u64, to: u64) -> Result;
 
-    /// Makes the bytes from `from` to `to` read as zeros; their space stays allocated, where the
-    /// file system has that. The size does not change.
+    /// Makes the bytes from `from` to `to` read as zeros. Their space stays allocated if the file
+    /// system supports preallocation. The size does not change.
     fn zero_range(&self, from: u64, to: u64) -> Result;
 
-    /// Copies the bytes from `from` to `to` to the same place of another file in the same file
-    /// system, which may share them if it can.
+    /// Copies the bytes from `from` to `to` to the same position of another file in the same file
+    /// system. The file system may share their blocks between the files.
     fn copy_to(&self, other: &File, from: u64, to: u64) -> Result;
 
-    /// Writes back the file and makes it durable. Fails also if an earlier write-back has failed
-    /// that this open file was not told about yet.
+    /// Writes back the file and makes it durable. This also fails if an earlier write-back has
+    /// failed and this open file has not reported that error yet.
     ///
-    /// If that fails with `EAGAIN` it is tried once more. btrfs on a zoned disk, of whatever kind,
-    /// does so now and then while several files are made durable at once; `btrfs_sync_log()` fails
-    /// with it often at such times. A program may repeat its `fsync`, but a file system doesn't
-    /// repeat a flush.
+    /// A failure with `EAGAIN` is retried once. btrfs on any zoned disk fails with it occasionally
+    /// while several files are synced in parallel; `btrfs_sync_log()` often returns it in this
+    /// situation. A program may repeat its `fsync`, but a file system does not repeat a flush.
     fn sync(&self) -> Result;
 
-    /// Sets the file's mtime and ctime to now, which writes have left alone since
+    /// Sets the file's mtime and ctime to the current time. Writes do not update them after
     /// [`OpenFile::defer_mtime`].
     ///
     /// # Errors
     ///
-    /// EAGAIN while the file system is frozen; the file system's own errors.
+    /// EAGAIN while the file system is frozen, or an error of the file system.
     fn update_mtime(&self) -> Result;
 
-    /// Reads up to `buffer.len()` bytes from `position` on, and returns how many.
+    /// Reads up to `buffer.len()` bytes from `position` on, and returns the number of bytes read.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
 
     /// Writes all of `data` to `position`.
@@ -565,7 +572,8 @@ pub(crate) trait FileExt {
 
 impl FileExt for File {
     fn file_type(&self) -> u32 {
-        // SAFETY: An open file has an inode. Its type doesn't change, but other bits may meanwhile.
+        // SAFETY: An open file has an inode. Its type does not change, but other bits may change
+        // concurrently.
         let mode = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_mode).read_volatile() };
         u32::from(mode) & bindings::S_IFMT
     }
@@ -575,7 +583,7 @@ impl FileExt for File {
         Ok(getattr(path(self), bindings::STATX_SIZE)?.size as FileSize)
     }
 
-    fn is_known_to_have(&self, bytes: FileSize) -> bool {
+    fn i_size_covers(&self, bytes: FileSize) -> bool {
         FileSize::try_from(i_size(self)).is_ok_and(|size| size >= bytes)
     }
 
@@ -587,15 +595,15 @@ impl FileExt for File {
             ((*sb).s_blocksize, (*sb).s_bdev)
         };
 
-        // A file system that can't do direct I/O says 0. One that doesn't say anything has the
-        // alignment of the disk below it.
+        // A file system without direct I/O reports 0. For a file system that reports nothing, or 0,
+        // use the alignment of the disk below it.
         let direct = stat.result_mask & bindings::STATX_DIOALIGN != 0 && stat.dio_mem_align != 0;
         let (unit, smallest, memory) = if direct {
             let unit = stat.dio_offset_align;
             (unit, unit, stat.dio_mem_align - 1)
         } else if let Some(bdev) = NonNull::new(bdev) {
-            // SAFETY: The disk below a file system that is in use is valid, and has a queue. Its
-            // limits may change meanwhile.
+            // SAFETY: The disk below a file system in use is valid, and has a queue. Its limits may
+            // change concurrently.
             unsafe {
                 let limits = &raw const (*(*bdev.as_ptr()).bd_queue).limits;
                 (
@@ -607,7 +615,7 @@ impl FileExt for File {
         } else {
             (SECTOR_SIZE, SECTOR_SIZE, SECTOR_SIZE - 1)
         };
-        // A file system on top of others, as overlayfs, has no block of its own.
+        // A stacked file system, for example overlayfs, has no block size of its own.
         let block_size = match u32::try_from(fs_block) {
             Ok(0) if stat.blksize <= MAX_BLOCK => stat.blksize,
             Ok(block) if (1..=MAX_BLOCK).contains(&block) => block,
@@ -634,8 +642,8 @@ impl FileExt for File {
     }
 
     fn has_holes(&self) -> bool {
-        // SAFETY: The file is open. Neither its operations nor the bits of its mode that say what
-        // it is open for change; other bits may change meanwhile.
+        // SAFETY: The file is open. Its operations do not change, and neither do the mode bits for
+        // reading and writing. Other mode bits may change concurrently.
         let (mode, fallocate) = unsafe {
             (
                 (&raw const (*self.as_ptr()).f_mode).read_volatile(),
@@ -645,17 +653,18 @@ impl FileExt for File {
         let Some(fallocate) = fallocate.filter(|_| mode & FMODE_WRITE != 0) else {
             return false;
         };
-        // SAFETY: The file is open. While its file system is frozen, which may be for long, it
-        // can't be tried.
+        // SAFETY: The file is open. A file system may stay frozen for long, so this does not wait:
+        // then the result is `true` without a test.
         if !unsafe { try_start_write(self.as_ptr()) } {
             return true;
         }
-        // There is nothing behind the end.
+        // The hole is behind the end of the file, where it changes no data.
         let end = i_size(self);
         let mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-        // SAFETY: The file is open for writing, and its file system protected from being frozen.
+        // SAFETY: The file is open for writing, and we hold the freeze protection of its file
+        // system.
         let ret = unsafe { fallocate(self.as_ptr(), mode, end, MAX_BLOCK.into()) };
-        // SAFETY: The protection was got above.
+        // SAFETY: The freeze protection was taken above.
         unsafe { end_write(self.as_ptr()) };
         ret != EOPNOTSUPP as c_long
     }
@@ -693,7 +702,7 @@ impl FileExt for File {
                 )
             };
             match bytes_or_error(ret)? {
-                // The file ends there.
+                // The file ends before `to`.
                 0 => return Err(EIO),
                 copied => at = at.saturating_add(u64::try_from(copied)?),
             }
@@ -718,23 +727,23 @@ impl FileExt for File {
         if !unsafe { try_start_write(file) } {
             return Err(EAGAIN);
         }
-        // The flag would make the update do nothing. A write that finds it cleared updates the
-        // stamps itself.
-        // SAFETY: The file is open, and its file system can't be frozen.
+        // With the flag set, `file_update_time()` would do nothing. A concurrent write that finds
+        // the flag cleared updates the time stamps itself.
+        // SAFETY: The file is open, and we hold the freeze protection of its file system.
         let ret = unsafe {
             let previous = change_mode(file, |mode| mode & !FMODE_NOCMTIME);
             let ret = bindings::file_update_time(file);
             change_mode(file, |mode| mode | previous & FMODE_NOCMTIME);
             ret
         };
-        // SAFETY: The protection was got above.
+        // SAFETY: The freeze protection was taken above.
         unsafe { end_write(file) };
         to_result(ret)
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {
         let mut position = i64::try_from(position)?;
-        // SAFETY: The file is open, and the buffer valid for its length.
+        // SAFETY: The file is open, and the buffer is valid for its length.
         let ret = unsafe {
             bindings::kernel_read(
                 self.as_ptr(),
@@ -750,7 +759,7 @@ impl FileExt for File {
         let mut position = i64::try_from(position)?;
         let mut rest = data;
         while !rest.is_empty() {
-            // SAFETY: The file is open, and `rest` valid for its length.
+            // SAFETY: The file is open, and `rest` is valid for its length.
             let ret = unsafe {
                 bindings::kernel_write(
                     self.as_ptr(),
@@ -768,7 +777,7 @@ impl FileExt for File {
     }
 }
 
-/// A name as a lookup takes it, which is valid as long as the name.
+/// Converts a name for a lookup. The result is valid for as long as the name.
 fn qstr(name: &CStr) -> Result<bindings::qstr> {
     let bytes = name.to_bytes();
     let mut qstr: bindings::qstr = pin_init::zeroed();
@@ -777,8 +786,8 @@ fn qstr(name: &CStr) -> Result<bindings::qstr> {
     Ok(qstr)
 }
 
-/// Changes the space of the bytes from `from` to `to`: `fallocate(2)`. Waits while the file system
-/// is frozen.
+/// Changes the allocation of the bytes from `from` to `to`: `fallocate(2)`. Waits while the file
+/// system is frozen.
 fn fallocate(file: &File, mode: c_int, from: u64, to: u64) -> Result {
     let len = i64::try_from(to.checked_sub(from).ok_or(EINVAL)?)?;
     let from = i64::try_from(from)?;
@@ -786,7 +795,7 @@ fn fallocate(file: &File, mode: c_int, from: u64, to: u64) -> Result {
     to_result(unsafe { bindings::vfs_fallocate(file.as_ptr(), mode, from, len) })
 }
 
-/// Refuses a name that leads through a directory.
+/// Refuses a name that is not a plain name in one directory.
 fn check_plain(name: &CStr) -> Result {
     match name.to_bytes() {
         b"" | b"." | b".." => Err(EINVAL),
@@ -795,10 +804,11 @@ fn check_plain(name: &CStr) -> Result {
     }
 }
 
-/// Asks for the attributes of what is at a path, to which the caller has a reference.
+/// Returns the attributes of the file at a path. The caller must have a reference to the path.
 fn getattr(path: *const bindings::path, mask: u32) -> Result<bindings::kstat> {
     let mut stat: bindings::kstat = pin_init::zeroed();
-    // SAFETY: The path is valid while the caller has its reference, and `stat` for the call.
+    // SAFETY: The caller has a reference to the path, so it is valid, and `stat` is valid for the
+    // call.
     to_result(unsafe {
         bindings::vfs_getattr(path, &mut stat, mask, bindings::AT_STATX_SYNC_AS_STAT)
     })?;
@@ -806,6 +816,6 @@ fn getattr(path: *const bindings::path, mask: u32) -> Result<bindings::kstat> {
 }
 
 fn bytes_or_error(ret: isize) -> Result<usize> {
-    // CAST: An errno.
+    // CAST: A negative result is an errno.
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as c_int))
 }

@@ -2,26 +2,27 @@
 
 //! Protection against the freezing of a file system.
 //!
-//! A file system that is frozen, for a snapshot, say, must not be changed. Whoever changes it holds
-//! a protection, for which a freeze waits; and while it is frozen there is none to be had.
+//! A frozen file system must not change, for example during a snapshot. Code that changes a file
+//! system holds the freeze protection. A freeze waits until all protections are dropped, and while
+//! the file system is frozen, no code can take a protection.
 //!
 //! C header: [`include/linux/fs/super.h`](srctree/include/linux/fs/super.h)
 
-use crate::kernel_ext::task::on_one_cpu;
+use crate::kernel_ext::task::pinned_to_cpu;
 use kernel::bindings;
 
-/// Tries to get the freeze protection of a file's file system: `sb_start_write_trylock()`.
+/// Tries to take the freeze protection of a file's file system: `sb_start_write_trylock()`.
 ///
-/// It is known to nobody as held by the task, so that another one may give it back.
+/// Lockdep does not record the current task as the holder, so another task may drop the protection.
 ///
 /// # Safety
 ///
 /// `file` must be an open file.
 pub(in crate::kernel_ext) unsafe fn try_start_write(file: *mut bindings::file) -> bool {
-    // It counts per CPU.
-    on_one_cpu(|| {
-        // SAFETY: An open file has an inode, which has a super block. The slow path of
-        // `percpu_down_read_trylock()` is right always, and the one that is exported.
+    // The semaphore counts readers per CPU.
+    pinned_to_cpu(|| {
+        // SAFETY: An open file has an inode, which has a super block. This is the slow path of
+        // `percpu_down_read_trylock()`: it is always correct, and it is exported.
         unsafe {
             let sb = (*(*file).f_inode).i_sb;
             bindings::__percpu_down_read(&raw mut (*sb).s_writers.rw_sem[0], true, false)
@@ -29,20 +30,21 @@ pub(in crate::kernel_ext) unsafe fn try_start_write(file: *mut bindings::file) -
     })
 }
 
-/// Gives back the freeze protection that `vfs_iocb_iter_write()` took: `kiocb_end_write()`.
+/// Drops a freeze protection, from [`try_start_write`] or from `vfs_iocb_iter_write()`:
+/// `kiocb_end_write()`.
 ///
 /// # Safety
 ///
-/// The protection of `file`'s file system must be held, and be known to nobody as held by a task,
-/// which is how `kiocb_start_write()` leaves it.
+/// `file` must be an open file, and the freeze protection of its file system must be held. Lockdep
+/// must not record a task as its holder, as after `kiocb_start_write()`.
 pub(in crate::kernel_ext) unsafe fn end_write(file: *mut bindings::file) {
     // SAFETY: An open file has an inode, which has a super block.
     let sb = unsafe { (*(*file).f_inode).i_sb };
-    // The slow path of `percpu_up_read()` is right always, and the one that is exported. It counts
-    // per CPU.
-    on_one_cpu(|| {
-        // SAFETY: The first semaphore is that of `SB_FREEZE_WRITE`; it is held, by the safety
-        // requirement.
+    // The slow path of `percpu_up_read()` is always correct, and it is exported. The semaphore
+    // counts readers per CPU.
+    pinned_to_cpu(|| {
+        // SAFETY: The first semaphore is that of `SB_FREEZE_WRITE`. By the safety requirement it is
+        // held.
         unsafe { bindings::__percpu_up_read(&raw mut (*sb).s_writers.rw_sem[0]) }
     });
 }

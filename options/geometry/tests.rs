@@ -280,7 +280,8 @@ mod geometry {
             geometry,
             "capacity=10244K,zone_size_mb=4,zone_capacity_mb=3,conv_zones=1",
         ));
-        // A conventional one is written to its end, and a large one not further than others.
+        // A conventional last zone has its whole length as its capacity. A sequential last zone
+        // that is larger than the zone capacity has the zone capacity.
         let conventional = Geometry::new(&GeometrySpec {
             capacity: kib(15 * 1024),
             zone_size: mib(4),
@@ -419,7 +420,7 @@ mod geometry {
         let same = |asked: GeometrySpec| asked.check_unchanged(&recorded).is_ok();
         assert!(same(spec()));
         assert!(same(GeometrySpec::default()));
-        // It is the zones that count, not what is left over, nor how they are told.
+        // Only the zones count, not the unused rest and not the form of the options.
         assert!(same(GeometrySpec {
             capacity: mib(1984),
             ..GeometrySpec::default()

@@ -15,14 +15,14 @@ mod record {
 
     const GEOMETRY: &str = "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=63,conv_zones=3";
 
-    /// All that differs from the default, as it is recorded.
+    /// A record in which all options differ from their defaults.
     const ALL: &str = "capacity_mb=1024,zone_size_mb=64,zone_capacity_mb=63,conv_zones=3,\
          block_size=512,nr_queues=4,queue_depth=32,max_open_zones=5,max_active_zones=7,\
          ordered_zone_append,buffered_io,discard_write_cache,lazy_files,volatile_cache,rotational,\
          write_fault=offline";
 
-    /// What an `add` with `options` makes of a device of which `recorded` is recorded, or of a new
-    /// one if that is empty: the new record, or why not.
+    /// The new record after an `add` with `options`, or its error message. The device has the
+    /// record `recorded`; it is new if this is empty.
     fn text_of_add(recorded: &str, options: &str) -> Result<Text, fmt::Error> {
         let command = Text::of(core::format_args!("add {options}"))?;
         let Ok(Command::Add(options)) = Command::parse(command.bytes()) else {
@@ -44,12 +44,13 @@ mod record {
         text
     }
 
-    /// Whether that is `expected`.
+    /// Whether the result of [`text_of_add`] is `expected`.
     fn makes(recorded: &str, options: &str, expected: &str) -> bool {
         text_of_add(recorded, options).is_ok_and(|text| text.bytes() == expected.as_bytes())
     }
 
-    /// Whether an `add` with `options` makes of [`GEOMETRY`] and `recorded` that and `expected`.
+    /// Whether an `add` with `options` changes the record from [`GEOMETRY`] with `recorded` to
+    /// [`GEOMETRY`] with `expected`.
     fn changes(recorded: &str, options: &str, expected: &str) -> bool {
         let recorded = Text::of(core::format_args!("{GEOMETRY}{recorded}"));
         let expected = Text::of(core::format_args!("{GEOMETRY}{expected}"));
@@ -105,7 +106,7 @@ mod record {
             "",
         ));
         assert!(makes("", ALL, ALL));
-        // It is said once.
+        // Equal limits are recorded once.
         assert!(changes(
             "",
             "max_open_zones=7,max_active_zones=7",
@@ -124,7 +125,7 @@ mod record {
             assert!(makes(ALL, again, ALL));
             assert!(makes(GEOMETRY, again, GEOMETRY));
         }
-        // The rest stays.
+        // The other options do not change.
         for (recorded, named, expected) in [
             (
                 ",nr_queues=4,rotational",
@@ -205,7 +206,7 @@ mod record {
             "conv_zones=3,buffered_io",
             ",buffered_io",
         ));
-        // This is no geometry.
+        // The block size is not part of the geometry.
         assert!(changes(
             ",rotational",
             "block_size=512",
@@ -273,7 +274,7 @@ mod record {
             "max_active_zones=0",
             ",max_open_zones=5",
         ));
-        // All that is active may be open.
+        // All active zones may be open.
         assert!(changes(
             ",max_open_zones=5,max_active_zones=7",
             "max_open_zones=0",
@@ -310,7 +311,7 @@ mod record {
             let Ok(again) = Text::of(AddCommand { id, options }) else {
                 return false;
             };
-            // It is read as what it was written of, whatever is recorded.
+            // Reading it gives the same device, even if other options are recorded.
             let same = match Command::parse(again.bytes()) {
                 Ok(Command::Add(read)) => {
                     let mut recorded = device;

@@ -120,9 +120,9 @@ impl<D: BioData> Bio<D> {
         self.device = Some(device);
         let this = KBox::into_raw(self);
         // SAFETY: The bio and all that it refers to is ours until `submit_bio`, stays where it is
-        // until `end_io`, and is not touched by us in between: `this` is all that is left of it. The
-        // device is kept open by `self.device`. `buffer` was allocated by `kmalloc`, is valid for
-        // `bytes`, and is one piece, for which there is room.
+        // until `end_io`, and is not touched by us in between: `this` is all that is left of it.
+        // The device is kept open by `self.device`. `buffer` was allocated by `kmalloc`, is valid
+        // for `bytes`, and is one piece, for which there is room.
         unsafe {
             let raw = (*this).raw.get();
             let opf = flags(target.operation, target.durability);

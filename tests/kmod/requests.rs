@@ -16,9 +16,9 @@
 //!
 //! The operations are `read`, `write`, `append`, `flush`, `open`, `close`, `finish`, `reset` and
 //! `reset-all`, with the sector that they are for, the length of what has data, and how many of
-//! them are to be submitted; these take turns in `zones` places that are `step` sectors apart. `fua`
-//! makes a write durable at once. All requests are submitted by one task, one after the other, as
-//! long as fewer than `depth` are in flight, and may end in any order.
+//! them are to be submitted; these take turns in `zones` places that are `step` sectors apart.
+//! `fua` makes a write durable at once. All requests are submitted by one task, one after the
+//! other, as long as fewer than `depth` are in flight, and may end in any order.
 //!
 //! A sector that is written holds two numbers again and again: its own and the seed. One that is
 //! appended doesn't know its own, so it holds that of the sector among those of its line.

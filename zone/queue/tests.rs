@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Examples. `tests/host` and `tests/loom` use the requests.
+//! Examples. `tests/host` and `tests/loom` use the requests, too.
 
 use super::*;
 use core::array;
 
-/// A request that is no more than what the queue sees of it.
+/// A request that has only the properties that the queue reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TestRequest {
     pub(crate) id: u32,
@@ -36,7 +36,7 @@ impl TestRequest {
         }
     }
 
-    /// A request that is no write.
+    /// A request that is not a write.
     pub(crate) fn command(id: u32) -> Self {
         Self {
             kind: None,
@@ -77,7 +77,7 @@ impl ZoneRequest for TestRequest {
     }
 }
 
-/// A list with room for as many requests as a test has.
+/// A list with room for the requests of a test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TestList([Option<TestRequest>; 8]);
 
@@ -138,7 +138,7 @@ pub(crate) type TestQueue = ZoneQueue<TestRequest>;
 mod examples {
     use super::*;
 
-    /// The ids of the requests that the next job writes, or of the one that it carries out.
+    /// The requests that the next job writes, or the request that it carries out.
     fn next(queue: &mut TestQueue) -> TestList {
         match queue.next_job() {
             Some(Job::Write(requests)) => requests,
@@ -147,7 +147,7 @@ mod examples {
         }
     }
 
-    /// A queue with these requests, of which the caller is the worker.
+    /// A queue with these requests. The caller is its worker.
     fn queue_of(requests: &[TestRequest]) -> TestQueue {
         let mut queue = TestQueue::new();
         queue.stage = Stage::Working;
@@ -257,11 +257,11 @@ mod examples {
         let write = TestRequest::write(0, 0);
         let mut queue = TestQueue::new();
         assert_eq!(queue.begin_or_post(write), Some(write));
-        // The caller has the turn now.
+        // The caller is the worker now.
         assert_eq!(queue.begin_or_post(write), None);
         queue.end_work();
         assert!(queue.wants_worker());
-        // The one that waits comes first.
+        // The request that waits comes first.
         assert_eq!(queue.begin_or_post(write), None);
         assert!(queue.begin_work().is_some());
         assert!(!queue.wants_worker());

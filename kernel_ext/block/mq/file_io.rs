@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that are carried out on a file.
+//! Executing requests on a file.
 //!
-//! A list of requests of one direction that touch each other is read from or written to a file in
-//! one asynchronous operation: the data goes from the requests' pages to the file, or the other way
-//! round, without being copied by us. The list belongs to the operation until that has ended, and
-//! comes back with its result in [`FileIoOperations::file_io_done`].
+//! One asynchronous operation reads or writes a list of contiguous requests of the same direction.
+//! The data moves directly between the pages of the requests and the file; this code does not copy
+//! it. The operation owns the list until it ends. Then [`FileIoOperations::file_io_done`] gets the
+//! list and the result.
 //!
-//! The `struct kiocb` is in the pdu of the list's first request, so that nothing is allocated but,
-//! the first time that a request has its data in several pieces, an array of them that the pdu
-//! keeps.
+//! The `struct kiocb` is in the pdu of the first request of the list. So an operation allocates
+//! memory only if its data is not in one array of segments: then it needs an array for all
+//! segments, which the pdu keeps for later operations.
 //!
-//! Writes hold the file system's freeze protection: they wait while it is frozen. If one of the
-//! requests is a FUA write, all of them are durable when the operation has ended. Such a write that
-//! fails with `EAGAIN` is repeated once, for the reason that
-//! [`FileExt::sync`](crate::kernel_ext::fs::FileExt::sync) has.
+//! Writes hold the freeze protection of the file system: they wait while it is frozen. If one of
+//! the requests is a FUA write, all of them are durable when the operation has ended. A FUA write
+//! that fails with `EAGAIN` is repeated once;
+//! [`FileExt::sync`](crate::kernel_ext::fs::FileExt::sync) explains the reason.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/uio.h`](srctree/include/linux/uio.h)
@@ -72,49 +72,53 @@ const FMODE_NOWAIT: bindings::fmode_t = 1 << 27;
 const IOCB_DSYNC: u32 = 0x2;
 const IOCB_NOWAIT: u32 = 0x8;
 
-/// For drivers that carry out requests on files.
+/// The callbacks of a driver that executes requests on files.
 pub(crate) trait FileIoOperations: Operations {
     /// Called when the operation on `requests` has ended, with the number of bytes transferred.
     ///
-    /// Called by whoever ends the operation, perhaps in interrupt context: it must not sleep.
+    /// The context is that of the end of the operation, which may be interrupt context: this must
+    /// not sleep.
     fn file_io_done(requests: RequestList<Self>, result: Result<u32>);
 
-    /// Called when [`RequestList::submit_nowait`] has not done it, or when a write must be done
-    /// again, in any context: the requests are to be submitted where waiting is allowed.
+    /// Called when [`RequestList::submit_nowait`] has failed, or when a FUA write must be repeated.
+    /// The driver must submit the requests again, in a context that may wait. Called in any
+    /// context.
     fn file_io_not_now(requests: RequestList<Self>);
 }
 
-/// The part of a pdu that a file operation needs. It is in use in the first request of a list.
+/// The part of a pdu that a file operation uses. An operation uses that of the first request of its
+/// list.
 #[pin_data]
 pub(super) struct FileIo<T: Operations> {
     #[pin]
     iocb: Opaque<bindings::kiocb>,
-    /// Who still looks at the operation: the one who submits it and the one who completes it.
+    /// The number of references to the operation: the submitter has one, and the completion has
+    /// one.
     refs: Atomic<i32>,
-    /// What `ki_complete` or the submission returned.
+    /// The result of the operation, from `ki_complete` or from the submission.
     result: Atomic<i64>,
-    /// What only the owner of the request touches.
+    /// The state that only the owner of the request uses.
     owned: UnsafeCell<Owned<T>>,
 }
 
 struct Owned<T: Operations> {
     file: Option<ARef<File>>,
     direction: Direction,
-    /// For an operation that may not wait: how many bytes make it a success.
-    attempt: Option<u32>,
-    /// Whether the last operation for this request failed with `EAGAIN` and is done again.
+    /// For an operation that must not wait: the number of bytes that a successful one transfers.
+    nowait_bytes: Option<u32>,
+    /// Whether the last operation for this request failed with `EAGAIN` and is being repeated.
     repeated: bool,
-    /// The rest of the list.
+    /// The other requests of the list.
     others: RequestList<T>,
-    /// The pieces of the data, if they are not one bio's own array. It keeps its capacity.
+    /// The segments of the data, if they are not in the array of one bio. It keeps its capacity.
     bvecs: KVec<bindings::bio_vec>,
 }
 
-// SAFETY: `iocb` and `owned` are touched by the submitter before the operation begins, by nobody
-// but the file system, which knows how to share a kiocb, while it goes on, and by the last holder
-// of `refs` after that. The rest is atomic.
+// SAFETY: Only the submitter uses `iocb` and `owned` before the operation begins. During the
+// operation only the file system uses `iocb`, and it knows how to share a kiocb; `owned` is only
+// read. After the operation only the last holder of `refs` uses both. The other fields are atomic.
 unsafe impl<T: Operations> Sync for FileIo<T> {}
-// SAFETY: Nothing in it belongs to a task.
+// SAFETY: No field belongs to a particular task.
 unsafe impl<T: Operations> Send for FileIo<T> {}
 
 impl<T: Operations> FileIo<T> {
@@ -126,7 +130,7 @@ impl<T: Operations> FileIo<T> {
             owned: UnsafeCell::new(Owned {
                 file: None,
                 direction: Direction::Read,
-                attempt: None,
+                nowait_bytes: None,
                 repeated: false,
                 others: RequestList::default(),
                 bvecs: KVec::new(),
@@ -134,78 +138,79 @@ impl<T: Operations> FileIo<T> {
         })
     }
 
-    /// Forgets what was done for another request with the same tag.
+    /// Resets the state of the previous request with the same tag.
     ///
     /// # Safety
     ///
-    /// The caller must own the request, with no operation under way.
+    /// The caller must own the request, and no operation may be in flight for it.
     pub(super) unsafe fn reset(&self) {
-        // SAFETY: Nobody else touches it, by the safety requirement.
+        // SAFETY: By the safety requirement no other code uses `owned` now.
         unsafe { (*self.owned.get()).repeated = false };
     }
 
-    /// Stores the rest of a list of which this request is the first.
+    /// Stores the other requests of a list whose first request is this one.
     ///
     /// # Safety
     ///
-    /// The caller must own the request, with no operation under way.
+    /// The caller must own the request, and no operation may be in flight for it.
     pub(super) unsafe fn put_others(&self, others: RequestList<T>) {
-        // SAFETY: Nobody else touches it, by the safety requirement.
+        // SAFETY: By the safety requirement no other code uses `owned` now.
         unsafe { (*self.owned.get()).others = others };
     }
 
-    /// Takes what [`Self::put_others`] has stored.
+    /// Takes the requests that [`Self::put_others`] has stored.
     ///
     /// # Safety
     ///
-    /// As for [`Self::put_others`].
+    /// The same as for [`Self::put_others`].
     pub(super) unsafe fn take_others(&self) -> RequestList<T> {
-        // SAFETY: Nobody else touches it, by the safety requirement.
+        // SAFETY: By the safety requirement no other code uses `owned` now.
         unsafe { (*self.owned.get()).others.take() }
     }
 }
 
 impl<T: FileIoOperations> RequestList<T> {
-    /// Reads or writes the data of all requests, in their order, from `position` of `file` on, in
-    /// bytes. If there is a `limit`, what is behind so many bytes is left out. All of them must be
-    /// reads, or all of them writes, and the file be open for it.
+    /// Reads or writes the data of all requests, in their order, starting at the byte `position` of
+    /// `file`. With a `limit`, only the first `limit` bytes are transferred. All requests must be
+    /// reads, or all must be writes, and the file must be open for this direction.
     ///
     /// Must be called in process context, within a
-    /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope), and may sleep. If the operation
-    /// can't even begin, [`FileIoOperations::file_io_done`] is called with the error. An empty list
-    /// does nothing.
+    /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope); may sleep. If the operation can't
+    /// start, this calls [`FileIoOperations::file_io_done`] with the error. It does nothing for an
+    /// empty list.
     pub(crate) fn submit(self, file: ARef<File>, position: u64, limit: Option<u64>) {
         self.start(file, position, Waiting::Allowed, limit);
     }
 
-    /// Like [`Self::submit`], but the operation has ended when this returns.
+    /// Like [`Self::submit`], but waits for the end of the operation.
     ///
-    /// This is for writes that make a file longer. A file system completes such a write, if it is
-    /// asynchronous, in a workqueue of its own. The caller, who is a worker already, saves that.
+    /// This is for writes that extend a file. A file system completes an asynchronous extending
+    /// write in its own workqueue. A caller that is a worker already avoids this context switch.
     pub(crate) fn submit_and_wait(self, file: ARef<File>, position: u64, limit: Option<u64>) {
         self.start(file, position, Waiting::UntilDone, limit);
     }
 
-    /// Like [`Self::submit`], but does not wait for I/O that is not under way, nor for locks of the
-    /// file system: at most for a free request of the device below. For the task that queues the
-    /// request, in [`Operations::queue_rq`], or, without a `submission`, for a work item within a
-    /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope). Not for FUA writes, which wait for
-    /// the medium.
+    /// Like [`Self::submit`], but does not wait for I/O that is not in flight, nor for locks of the
+    /// file system. It waits at most for a free request of the device below. There are two possible
+    /// callers: the task that queues the request, in [`Operations::queue_rq`], which passes its
+    /// `submission`; or, without a `submission`, a work item within a
+    /// [`BlockIoScope`](crate::kernel_ext::task::BlockIoScope). FUA writes must not use this,
+    /// because they wait for the medium.
     ///
-    /// If it can't be done without waiting, or does not succeed for whatever reason, at once or
-    /// later, [`FileIoOperations::file_io_not_now`] is called: the reason may be the task's, or be
-    /// gone in another one.
+    /// If the operation would have to wait, or fails for any reason, at once or later, this calls
+    /// [`FileIoOperations::file_io_not_now`]: the reason of the failure may be the current task,
+    /// and the operation may succeed in another task.
     ///
-    /// The I/O is charged to the current task's cgroup, which should be that of the
-    /// [requests](Request::is_charged_to_current).
+    /// The I/O is charged to the cgroup of the current task, which should be the [cgroup of the
+    /// requests](Request::is_charged_to_current).
     pub(crate) fn submit_nowait(
         self,
         submission: Option<&Submission<'_>>,
         file: ARef<File>,
         position: u64,
     ) {
-        // SAFETY: The file is open; its mode doesn't change.
-        let able = unsafe { (*file.as_ptr()).f_mode } & FMODE_NOWAIT != 0;
+        // SAFETY: The file is open, and this bit of its mode does not change.
+        let supports_nowait = unsafe { (*file.as_ptr()).f_mode } & FMODE_NOWAIT != 0;
         let reads = |first: RequestRef<'_, T>| first.direction() == Some(Direction::Read);
         let allowed = self.front().is_some_and(reads) || file_size_is_unlimited();
         let is_in_scope = submission.is_none_or(|submission| submission.is_batch());
@@ -215,23 +220,24 @@ impl<T: FileIoOperations> RequestList<T> {
                 .front()
                 .and_then(|first| NestedIoScope::enter(first.queue())),
         };
-        if able && allowed && (is_in_scope || scope.is_some()) {
+        if supports_nowait && allowed && (is_in_scope || scope.is_some()) {
             self.start(file, position, Waiting::Forbidden, None);
         } else {
             T::file_io_not_now(self);
         }
     }
 
-    /// Does what [`Self::submit`] and its likes do, within a scope, with at most `limit` bytes.
+    /// Starts an operation for [`Self::submit`] and its variants, with at most `limit` bytes. The
+    /// caller is within a scope.
     fn start(mut self, file: ARef<File>, position: u64, waiting: Waiting, limit: Option<u64>) {
-        // No request is as long as that.
+        // A list of requests has at most `u32::MAX` bytes, so a larger limit has no effect.
         let limit = limit.and_then(|limit| u32::try_from(limit).ok());
         let limit = limit.unwrap_or(u32::MAX);
         let Some(head) = self.pop_front() else {
             return;
         };
         let io: *const FileIo<T> = &head.pdu().file_io;
-        // SAFETY: The request is ours, and no operation is under way.
+        // SAFETY: We own the request, and no operation is in flight.
         let owned = unsafe { &mut *(*io).owned.get() };
         let mut iter = bindings::iov_iter::default();
         let prepared = self
@@ -255,19 +261,19 @@ impl<T: FileIoOperations> RequestList<T> {
 
         let ki_filp = file.as_ptr();
         owned.direction = direction;
-        owned.attempt = match waiting {
+        owned.nowait_bytes = match waiting {
             Waiting::Allowed | Waiting::UntilDone => None,
             Waiting::Forbidden => Some(bytes),
         };
         owned.others = self;
-        // The operation has the file; it is given back before the requests end, so that whoever
-        // waits for those can rely on it.
+        // The operation owns this reference to the file. It is dropped before the requests end, so
+        // that a task that waits for the requests knows that the reference is gone.
         owned.file = Some(file);
         let waiting_flag = match waiting {
             Waiting::Allowed | Waiting::UntilDone => 0,
             Waiting::Forbidden => IOCB_NOWAIT,
         };
-        // An operation without it is synchronous.
+        // An operation without `ki_complete` is synchronous.
         let ki_complete: KiComplete = match waiting {
             Waiting::Allowed | Waiting::Forbidden => Some(ki_complete::<T>),
             Waiting::UntilDone => None,
@@ -279,31 +285,31 @@ impl<T: FileIoOperations> RequestList<T> {
             }
             Direction::Write => bindings::IOCB_WRITE,
         };
-        // SAFETY: The file is open. If others have it they may change the flags meanwhile.
+        // SAFETY: The file is open. Other users of the file may change the flags concurrently.
         let iocb_flags = unsafe { (&raw const (*ki_filp).f_iocb_flags).read_volatile() };
         let iocb = bindings::kiocb {
             ki_filp,
             ki_pos,
             ki_complete,
-            // CAST: A set of bits.
+            // CAST: The flags are a set of bits.
             ki_flags: (iocb_flags | write_flag | waiting_flag) as c_int,
             ki_ioprio: head.ioprio(),
             ..pin_init::zeroed()
         };
-        // From here on the request belongs to the operation.
+        // From here on the operation owns the request.
         let head = head.into_raw();
-        // SAFETY: No operation is under way, so the kiocb and the references are ours. The pdu
-        // stays until the last reference is given back.
+        // SAFETY: No operation is in flight, so only we use the kiocb and the reference count. The
+        // pdu lives until the last reference is dropped.
         let iocb = unsafe {
             (*io).refs.store(2, Relaxed);
             (*io).iocb.get().write(iocb);
             (*io).iocb.get()
         };
-        // SAFETY: The kiocb is for this file, the way in was found for it, and it and its file stay
-        // until we give back our reference.
+        // SAFETY: The kiocb is for this file, and `entry` was found for this file. The kiocb and
+        // the file stay valid until we drop our reference.
         let ret = unsafe { entry.submit(iocb, &mut iter) };
         if ret != EIOCBQUEUED.to_errno() as isize {
-            // It has ended, and `ki_complete` is not called.
+            // The operation has ended, and `ki_complete` is not called.
             // SAFETY: We hold both references.
             unsafe {
                 (*io).result.store(ret as i64, Relaxed);
@@ -314,8 +320,8 @@ impl<T: FileIoOperations> RequestList<T> {
         unsafe { put::<T>(head) };
     }
 
-    /// Makes `iter` go over the data of all requests, `head` being the first, which the list lacks,
-    /// or over the first `limit` bytes of it, and returns the direction and the number of bytes.
+    /// Initialises `iter` for the first `limit` bytes of the data of all requests, and returns the
+    /// direction and the number of bytes. `head` is the first request; `self` has the others.
     fn prepare(
         &self,
         head: &Request<T>,
@@ -332,53 +338,54 @@ impl<T: FileIoOperations> RequestList<T> {
             })
             .ok_or(EINVAL)?
             .min(limit);
-        // SAFETY: All of them have a direction, and so data.
+        // SAFETY: All requests have a direction, so they have data.
         let (bvec, nr_segs, offset) = unsafe { gather(head, self, bvecs)? };
         let data_source = match direction {
             Direction::Read => bindings::ITER_DEST,
             Direction::Write => bindings::ITER_SOURCE,
         };
-        // SAFETY: `bvec` is an array of at least `nr_segs` pieces that hold at least `bytes` bytes
-        // after `offset`. It and the pages stay until the requests end, which is after the
-        // operation.
+        // SAFETY: `bvec` is an array of at least `nr_segs` segments, which have at least `bytes`
+        // bytes after `offset`. The array and the pages stay valid until the requests end, which is
+        // after the end of the operation.
         unsafe { bindings::iov_iter_bvec(iter, data_source, bvec, nr_segs, bytes as usize) };
         iter.iov_offset = offset;
         Ok((direction, bytes))
     }
 }
 
-/// How an operation tells that it has ended.
+/// The completion callback of an operation.
 type KiComplete = Option<unsafe extern "C" fn(*mut bindings::kiocb, c_long)>;
 
 /// Whether an operation may wait.
 #[derive(Clone, Copy)]
 enum Waiting {
-    /// It may, before it goes on asynchronously.
+    /// It may wait in the submission, and then continues asynchronously.
     Allowed,
-    /// It may not.
+    /// It must not wait.
     Forbidden,
-    /// It does, until it has ended.
+    /// The submission waits until the operation has ended.
     UntilDone,
 }
 
-/// The function that an operation enters a file system by.
+/// The function of a file system that starts an operation.
 type IterFn = unsafe extern "C" fn(*mut bindings::kiocb, *mut bindings::iov_iter) -> isize;
 
-/// The way that an operation takes into a file system.
+/// The way to submit an operation to a file system.
 enum Entry {
-    /// Straight in. The security hooks and notifications of the VFS are for tasks that use files,
-    /// which those above don't know of; `loop.c` does without them, too.
+    /// Calls the file system directly. The security hooks and notifications of the VFS are for
+    /// tasks that use a file. The tasks that use the disk don't know the file; `loop.c` skips the
+    /// hooks, too.
     Read(IterFn),
-    /// Straight in, with the freeze protection held.
+    /// Calls the file system directly, with the freeze protection held.
     Write(IterFn),
-    /// Through the VFS, which waits for the file system to be thawed.
+    /// Calls the VFS, which waits until the file system is thawed.
     WriteThawed,
 }
 
 impl Entry {
     fn find(file: &File, direction: Direction, waiting: Waiting) -> Result<Self> {
-        // SAFETY: The file is open. Neither its operations nor the bits of its mode that say what
-        // it is open for change; other bits may change meanwhile.
+        // SAFETY: The file is open. Its operations do not change, and neither do the mode bits for
+        // reading and writing. Other mode bits may change concurrently.
         let (mode, read_iter, write_iter) = unsafe {
             let operations = (*file.as_ptr()).f_op;
             (
@@ -387,7 +394,7 @@ impl Entry {
                 (*operations).write_iter,
             )
         };
-        // The VFS would look, but is not asked.
+        // The VFS would check this, but the direct call bypasses it.
         let needed = match direction {
             Direction::Read => FMODE_READ,
             Direction::Write => FMODE_WRITE,
@@ -411,13 +418,13 @@ impl Entry {
         }
     }
 
-    /// Submits an operation. The protection is given back by this if it has ended, and by
-    /// `ki_complete` if it ends later.
+    /// Submits an operation. This drops the freeze protection if the operation ends at once;
+    /// `ki_complete` drops it if the operation ends later.
     ///
     /// # Safety
     ///
-    /// `iocb` must be initialised for the file that this was found for, and stay with its file for
-    /// the call; `iter` must be valid.
+    /// `iocb` must be initialised for the file that `self` was found for. `iocb` and the file must
+    /// stay valid during the call, and `iter` must be valid.
     unsafe fn submit(self, iocb: *mut bindings::kiocb, iter: &mut bindings::iov_iter) -> isize {
         match self {
             // SAFETY: By the safety requirements.
@@ -426,7 +433,8 @@ impl Entry {
                 // SAFETY: By the safety requirements.
                 let ret = unsafe { write_iter(iocb, iter) };
                 if ret != EIOCBQUEUED.to_errno() as isize {
-                    // SAFETY: The protection was got in `find`, and `ki_complete` is not called.
+                    // SAFETY: `find` has taken the protection, and `ki_complete` is not called.
+                    // `iocb` and its file are valid by the safety requirements.
                     unsafe { end_write((*iocb).ki_filp) };
                 }
                 ret
@@ -439,8 +447,8 @@ impl Entry {
     }
 }
 
-/// Finds or makes the array of the pieces of all data, and returns it with its length and the
-/// offset of the data in the first piece.
+/// Finds or builds an array with the segments of all data. Returns the array, its length, and the
+/// offset of the data in the first segment.
 ///
 /// # Safety
 ///
@@ -454,14 +462,14 @@ unsafe fn gather<T: Operations>(
     let (first, last) = unsafe { ((*head.as_ptr()).bio, (*head.as_ptr()).biotail) };
     if others.is_empty() && first == last {
         let bio = NonNull::new(first).ok_or(EIO)?;
-        // SAFETY: A request's bio is valid, and it is not null.
+        // SAFETY: The bio of a request is valid, and it is not null.
         let bio = unsafe { bio.as_ref() };
         // SAFETY: By the safety requirement.
-        let pieces = unsafe { head.bvecs() }.count();
-        // The bio may have been split, so the data may start within a piece.
+        let nr_segs = unsafe { head.bvecs() }.count();
+        // The bio may have been split, so the data may start inside a segment.
         // SAFETY: `bi_idx` is an index of the bio's array.
         let array = unsafe { bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize) };
-        return Ok((array, pieces, bi_offset!(bio.bi_iter) as usize));
+        return Ok((array, nr_segs, bi_offset!(bio.bi_iter) as usize));
     }
 
     bvecs.clear();
@@ -478,55 +486,57 @@ unsafe fn gather<T: Operations>(
     Ok((bvecs.as_ptr(), bvecs.len(), 0))
 }
 
-/// The end of an operation that did not end at once.
+/// The callback at the end of an operation that did not end at once.
 ///
 /// # Safety
 ///
-/// `iocb` must be that of an operation which [`RequestList::submit`] has begun.
+/// `iocb` must be the kiocb of an operation that [`RequestList::start`] has submitted.
 unsafe extern "C" fn ki_complete<T: FileIoOperations>(iocb: *mut bindings::kiocb, ret: c_long) {
-    // SAFETY: The kiocb is in the pdu of a request, which is behind the request.
+    // SAFETY: The kiocb is in the pdu of a request, and the pdu is behind the request.
     let (io, head) = unsafe {
         let io = container_of!(Opaque::cast_from(iocb), FileIo<T>, iocb);
         let pdu = container_of!(io, Pdu<T>, file_io);
         let rq = pdu.cast::<bindings::request>().sub(1);
         (io, NonNull::new_unchecked(rq.cast_mut()))
     };
-    // SAFETY: `owned` is not changed while the operation goes on. The result is ours to set.
+    // SAFETY: `owned` does not change during the operation. The write took the freeze protection,
+    // and only we drop it. The pdu lives until we drop our reference.
     unsafe {
         if (*(*io).owned.get()).direction == Direction::Write {
             end_write((*iocb).ki_filp);
         }
         (*io).result.store(ret as i64, Relaxed);
     }
-    // SAFETY: This is the completer's reference.
+    // SAFETY: We hold the reference of the completion.
     unsafe { put::<T>(head) };
 }
 
-/// Gives back a reference to the operation whose first request is `head`. With the last one the
-/// operation has ended.
+/// Drops a reference to the operation whose first request is `head`. When the last reference is
+/// dropped, the operation has ended.
 ///
 /// # Safety
 ///
-/// The caller must hold a reference, and use neither it nor `head` any more.
+/// The caller must hold a reference, and must not use the reference or `head` any more.
 unsafe fn put<T: FileIoOperations>(head: NonNull<bindings::request>) {
-    // SAFETY: The pdu is there while the operation goes on.
+    // SAFETY: The pdu lives for as long as the operation has references.
     let io = unsafe { &(*Pdu::<T>::of(head.as_ptr())).file_io };
-    // `Full` orders what the other holder did before our reading of it.
+    // `Full` orders the accesses of the other holder before ours.
     if io.refs.fetch_sub(1, Full) != 1 {
         return;
     }
     // SAFETY: The last holder owns the request, as the submitter did.
     let head = unsafe { Request::<T>::from_raw(head) };
-    // SAFETY: As above.
+    // SAFETY: Only the last holder of a reference uses `owned`.
     let owned = unsafe { &mut *io.owned.get() };
     let result = io.result.load(Relaxed);
     let result = match u32::try_from(result) {
         Ok(bytes) => Ok(bytes),
-        // CAST: An errno, or something that no file system returns and that becomes EINVAL.
+        // CAST: An errno. `from_errno` turns any other value, which no file system returns, into
+        // EINVAL.
         Err(_) => Err(Error::from_errno(result as i32)),
     };
     drop(owned.file.take());
-    let not_now = match owned.attempt.take() {
+    let not_now = match owned.nowait_bytes.take() {
         Some(bytes) => result != Ok(bytes),
         None => {
             let is_durable = || head.is_fua() || owned.others.is_fua();

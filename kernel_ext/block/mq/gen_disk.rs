@@ -12,7 +12,7 @@ use super::{
 };
 use crate::kernel_ext::{
     block::zoned::{
-        forget_failures,
+        clear_failed_conditions,
         ZoneReport, //
     },
     module::ModuleRef,
@@ -62,54 +62,56 @@ const BLK_FEAT_FUA: bindings::blk_features_t = 1 << 1;
 const BLK_FEAT_ROTATIONAL: bindings::blk_features_t = 1 << 2;
 const BLK_FEAT_ZONED: bindings::blk_features_t = 1 << 10;
 
-/// What the block layer may ask of a zoned disk with a volatile write cache: the part of `struct
-/// queue_limits` that such a driver sets.
+/// The limits of a zoned disk with a volatile write cache: the part of `struct queue_limits` that a
+/// driver of zoned disks sets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueLimits {
     /// The smallest unit of I/O in bytes, both logical and physical.
     pub(crate) block_size: u32,
     /// The largest request in sectors.
     pub(crate) max_hw_sectors: u32,
-    /// In how many pieces the data of a request may be.
+    /// The maximum number of segments of a request.
     pub(crate) max_segments: u16,
     /// The size of a zone in sectors.
     pub(crate) zone_sectors: u32,
     /// The largest zone append in sectors; the block layer emulates appends if it is 0.
     pub(crate) max_zone_append_sectors: u32,
-    /// How the data must be aligned in memory, as a mask; at least a sector.
+    /// The alignment of the data in memory, as a mask; at least a sector.
     pub(crate) dma_alignment: u32,
-    /// Whether to say that the disk turns.
+    /// Report the disk as rotational.
     pub(crate) is_rotational: bool,
-    /// How many zones may be open; 0 is no limit.
+    /// The maximum number of open zones; 0 is no limit.
     pub(crate) max_open_zones: u32,
-    /// How many zones may be active; 0 is no limit.
+    /// The maximum number of active zones; 0 is no limit.
     pub(crate) max_active_zones: u32,
-    /// Who makes FUA writes durable.
+    /// The way that FUA writes become durable.
     pub(crate) fua: Fua,
-    /// The largest discard in sectors; there is none if it is 0. One may go across zones.
+    /// The largest discard in sectors; 0 if the disk has no discard. A discard may cross zone
+    /// boundaries.
     pub(crate) max_discard_sectors: u32,
-    /// The largest write zeroes in sectors; the block layer writes zeros if it is 0.
+    /// The largest write zeroes in sectors; if it is 0, the block layer writes zeros instead.
     pub(crate) max_write_zeroes_sectors: u32,
 }
 
-/// Who makes a write durable that must be when it ends: `BLK_FEAT_FUA`.
+/// The way that a FUA write becomes durable before it ends: `BLK_FEAT_FUA`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fua {
-    /// The driver, with the write.
+    /// The driver makes it durable as part of the write.
     Native,
-    /// The block layer, with a flush after the write.
+    /// The block layer sends a flush after the write.
     Emulated,
 }
 
-/// What a disk needs until nobody has it open any more. Dropped in this order.
+/// The private data of a disk. It lives until the last opener has closed the disk. The fields are
+/// dropped in this order.
 pub(super) struct Private<T: Operations> {
-    /// Its work may use the rest.
+    /// Dropped first: its work may use the other fields.
     work_queue: OwnedQueue,
     queue_data: ForeignData<T>,
-    /// Whether the disk has been taken away by [`Disk::fail`].
-    failed: AtomicFlag,
+    /// Whether [`Disk::mark_dead`] has removed the disk.
+    dead: AtomicFlag,
     _tag_set: Arc<TagSet<T>>,
-    /// The code that gives back the others is the module's.
+    /// Dropped last: the code that drops the other fields is in the module.
     _module: ModuleRef<crate::LocalModule>,
 }
 
@@ -118,15 +120,16 @@ impl<T: Operations> Private<T> {
     ///
     /// # Safety
     ///
-    /// `disk` must be an [`UnaddedDisk`] or a [`Disk`] of `T`, and not be freed during `'a`.
+    /// `disk` must be an [`UnaddedDisk`] or a [`Disk`] of `T`, and must not be freed during `'a`.
     pub(super) unsafe fn of<'a>(disk: *mut bindings::gendisk) -> &'a Self {
-        // SAFETY: `UnaddedDisk::new` has put it there; it stays while the disk does.
+        // SAFETY: `UnaddedDisk::new` has set the private data, which stays valid for as long as the
+        // disk.
         unsafe { KBox::<Self>::borrow((*disk).private_data) }
     }
 
-    /// Whether the disk has been taken away by [`Disk::fail`].
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed)
+    /// Whether [`Disk::mark_dead`] has removed the disk.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
     }
 
     /// The workqueue of the disk.
@@ -135,42 +138,44 @@ impl<T: Operations> Private<T> {
     }
 }
 
-/// The driver's data of a disk, which its queue points to as well.
+/// The driver's data of a disk. The `queuedata` of its queue points to it, too.
 ///
 /// # Invariants
 ///
-/// The pointer is from `T::QueueData::into_foreign`, and owned.
+/// The pointer is from `T::QueueData::into_foreign`, and `self` owns it.
 struct ForeignData<T: Operations>(*mut c_void, PhantomData<T>);
 
 impl<T: Operations> ForeignData<T> {
     fn new(data: T::QueueData) -> Self {
-        // INVARIANT: It is.
+        // INVARIANT: The pointer is from `into_foreign`, and `self` owns it.
         Self(data.into_foreign(), PhantomData)
     }
 
     fn borrow(&self) -> QueueDataRef<'_, T> {
-        // SAFETY: By the type invariant; it is given back only when this is dropped.
+        // SAFETY: By the type invariant the pointer is from `into_foreign`. `from_foreign` is
+        // called only when `self` is dropped.
         unsafe { T::QueueData::borrow(self.0) }
     }
 }
 
 impl<T: Operations> Drop for ForeignData<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. The disk is gone, so its queue lends it to nobody.
+        // SAFETY: By the type invariant the pointer is from `into_foreign`, and we own it. The disk
+        // is gone, so its queue does not lend the data any more.
         drop(unsafe { T::QueueData::from_foreign(self.0) });
     }
 }
 
-/// A disk that nobody can see yet.
+/// A disk that is not visible to user space yet.
 ///
 /// # Invariants
 ///
 /// The pointer is to a disk that was allocated by `__blk_mq_alloc_disk()`, was never added, and has
-/// a `KBox<Private<T>>` as its private data; all of it is owned.
+/// a `KBox<Private<T>>` as its private data. `self` owns the disk and this data.
 pub(crate) struct UnaddedDisk<T: Operations>(NonNull<bindings::gendisk>, PhantomData<T>);
 
 impl<T: Operations> UnaddedDisk<T> {
-    /// Makes a disk of `capacity` sectors, with a workqueue for the work of its requests.
+    /// Allocates a disk of `capacity` sectors. `work_queue` runs the work of its requests.
     pub(crate) fn new(
         name: fmt::Arguments<'_>,
         tag_set: Arc<TagSet<T>>,
@@ -210,12 +215,13 @@ impl<T: Operations> UnaddedDisk<T> {
         let private = Private {
             work_queue,
             queue_data,
-            failed: AtomicFlag::new(false),
+            dead: AtomicFlag::new(false),
             _tag_set: tag_set,
             _module: ModuleRef::get()?,
         };
         let private = KBox::new(private, GFP_KERNEL)?;
-        // SAFETY: The tag set is valid and outlives the disk, which owns a reference to it.
+        // SAFETY: The tag set is valid. It outlives the disk, whose private data has a reference to
+        // it.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_mq_alloc_disk(
                 set,
@@ -224,45 +230,49 @@ impl<T: Operations> UnaddedDisk<T> {
                 static_lock_class!().as_ptr(),
             )
         })?;
-        // SAFETY: It is not an error, and a disk is not null.
+        // SAFETY: The pointer is not an error pointer, and a disk is not null.
         let disk = unsafe { NonNull::new_unchecked(disk) };
-        // SAFETY: The disk is valid, and nobody else has it.
+        // SAFETY: The disk is valid, and no other code uses it yet.
         unsafe {
             (*disk.as_ptr()).private_data = private.into_foreign();
             (*disk.as_ptr()).fops = &DiskVTable::<T>::VTABLE;
             // CAST: A small constant.
             (*disk.as_ptr()).flags = bindings::GENHD_FL_NO_PART as c_int;
         }
-        // INVARIANT: All of it was done above.
+        // INVARIANT: The code above has allocated the disk and set its private data.
         let this = Self(disk, PhantomData);
-        // SAFETY: As above.
+        // SAFETY: The disk is valid, and no other code uses it yet.
         let disk_name = unsafe { &mut (*disk.as_ptr()).disk_name };
         let mut writer = NullTerminatedFormatter::new(disk_name).ok_or(EINVAL)?;
         writer.write_fmt(name)?;
-        // SAFETY: As above.
+        // SAFETY: The disk is valid, and no other code uses it yet.
         unsafe { bindings::set_capacity(disk.as_ptr(), capacity) };
         Ok(this)
     }
 
-    /// Asks the driver for a report of all zones, and checks it.
+    /// Makes the block layer request a report of all zones from the driver, and check it.
     pub(crate) fn revalidate_zones(&self) -> Result {
-        // SAFETY: By the type invariant. The disk is zoned and has `report_zones`.
+        // SAFETY: By the type invariant the disk is valid. It is zoned and has `report_zones`.
         to_result(unsafe { bindings::blk_revalidate_disk_zones(self.0.as_ptr()) })
     }
 
-    /// Shows the disk to user space; it may be opened, and I/O may arrive, before this returns.
+    /// Makes the disk visible to user space. Programs may open it, and I/O may arrive, before this
+    /// returns.
     pub(crate) fn add(self) -> Result<Disk<T>> {
-        // SAFETY: By the type invariant. If it fails, the disk is as it was.
+        // SAFETY: By the type invariant the disk is valid and was not added yet. A failure leaves
+        // it as it was.
         to_result(unsafe { bindings::device_add_disk(null_mut(), self.0.as_ptr(), null_mut()) })?;
-        // INVARIANT: It was added just now, and `self` is not dropped.
+        // INVARIANT: The disk was added above. `self` is not dropped, so its reference moves to the
+        // result.
         Ok(Disk(ManuallyDrop::new(self).0, PhantomData))
     }
 }
 
 impl<T: Operations> Drop for UnaddedDisk<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. `free_disk` is not called for a disk that was never
-        // added, so the private data remains for us, and nobody uses it once the disk is gone.
+        // SAFETY: By the type invariant we own the disk and its private data. The block layer calls
+        // `free_disk` only for a disk that was added, so we must free this data. No code uses the
+        // data after the disk is gone.
         let private = unsafe {
             let private = (*self.0.as_ptr()).private_data;
             bindings::put_disk(self.0.as_ptr());
@@ -272,31 +282,31 @@ impl<T: Operations> Drop for UnaddedDisk<T> {
     }
 }
 
-/// A disk that is there for all to use.
+/// A disk that is visible to user space.
 ///
-/// Dropping it takes it away: dirty pages are written back first, what is queued is carried out,
-/// and then every request fails. What the disk owns is given back when the last one who has it open
-/// closes it.
+/// Dropping it removes the disk. The block layer first writes back dirty pages and executes the
+/// queued requests; after that every request fails. The private data is freed when the last opener
+/// closes the disk.
 ///
 /// # Invariants
 ///
-/// The pointer is to a disk that was an [`UnaddedDisk`] and was added; a reference to it is owned.
+/// The pointer is to a disk that was an [`UnaddedDisk`] and was added. `self` owns a reference to
+/// it.
 pub(crate) struct Disk<T: Operations>(NonNull<bindings::gendisk>, PhantomData<T>);
 
-// SAFETY: A disk may be used and removed by any task.
+// SAFETY: Any task may use and remove a disk.
 unsafe impl<T: Operations> Send for Disk<T> {}
-// SAFETY: The block layer serialises what is done with a disk.
+// SAFETY: The block layer serialises the operations on a disk.
 unsafe impl<T: Operations> Sync for Disk<T> {}
 
 impl<T: Operations> Disk<T> {
-    /// Removes the disk, unless somebody holds it for themselves alone, as a mount does: then it
-    /// fails with [`EBUSY`], gives the disk back and has changed nothing. Those who just have it
-    /// open are not in the way.
+    /// Removes the disk, unless it has an exclusive holder, for example a mount. In that case this
+    /// fails with [`EBUSY`], returns the disk and changes nothing. An opener without exclusive
+    /// access does not prevent the removal.
     pub(crate) fn remove(self) -> Result<(), (Self, Error)> {
         let holder = self.0.as_ptr().cast();
-        // SAFETY: By the type invariant; an added disk has a block device for the whole of it. The
-        // disk's address serves as the holder, of which nothing is wanted but that nobody else
-        // uses it.
+        // SAFETY: By the type invariant the disk was added, so it has a block device for the whole
+        // disk. A holder is any unique address; the address of the disk is unique.
         let claim =
             unsafe { bindings::bd_prepare_to_claim(self.part0(), holder, core::ptr::null()) };
         if let Err(err) = to_result(claim) {
@@ -304,8 +314,9 @@ impl<T: Operations> Disk<T> {
         }
         let disk = ManuallyDrop::new(self);
         disk.delete();
-        // SAFETY: As in `drop`, which does not run. The claim is given back in between: whoever
-        // waits for it, to mount the disk, finds it gone.
+        // SAFETY: As in `drop`, which does not run. `part0` is valid until `put_disk`, and the
+        // claim was taken above. A task that waits for the claim, for example to mount the disk,
+        // then finds the disk removed.
         unsafe {
             bindings::bd_abort_claiming(disk.part0(), holder);
             bindings::put_disk(disk.0.as_ptr());
@@ -313,59 +324,64 @@ impl<T: Operations> Disk<T> {
         Ok(())
     }
 
-    /// Has the block layer look at all zones again, after something that is not the end of a
-    /// request has changed their condition; may sleep.
+    /// Makes the block layer read the state of all zones again, after a change of their condition
+    /// that no request has made; may sleep.
     ///
-    /// What it remembers of a zone it takes from a report, and then only from the requests that
-    /// end. So that nothing falls in between, requests wait until all is known: those under way
-    /// are waited for. The caller must hold nothing that they need. One revalidation is done at a
-    /// time, since one that fails frees what the block layer knows of the zones.
+    /// The block layer takes the state of a zone from a report, and after that only from the
+    /// requests that end. A request that ended between the report and the end of the revalidation
+    /// would be missed. So this freezes the queue: it waits for the requests in flight, and new
+    /// requests wait. The caller must hold nothing that these requests need. `&mut self` allows one
+    /// revalidation at a time, because a revalidation that fails frees the zone state of the block
+    /// layer.
     pub(crate) fn revalidate_zones(&mut self) -> Result {
-        // No allocation may wait for a request to this very disk meanwhile.
+        // While the queue is frozen, no allocation may wait for a request to this disk.
         let _scope = BlockIoScope::enter();
-        // SAFETY: By the type invariant; a disk has a queue.
+        // SAFETY: By the type invariant the disk is valid, and it has a queue.
         let queue = unsafe { (*self.0.as_ptr()).queue };
-        // SAFETY: The queue is the disk's, and unfrozen below. The variants without an owner are
-        // for who takes the limits' lock of the queue while it is frozen, as the function below
-        // does: others take it first. They don't wait for us: nothing is under way when they do.
+        // SAFETY: The queue belongs to the disk, and is unfrozen below.
+        // `blk_revalidate_disk_zones()` takes the limits lock of the queue while the queue is
+        // frozen; other code takes this lock first and freezes then. Lockdep would report this
+        // order; it does not track the `non_owner` variants. The order can't deadlock: the other
+        // code does not wait for our freeze, but only for requests in flight, and there are none by
+        // then.
         unsafe {
             bindings::blk_freeze_queue_start_non_owner(queue);
             bindings::blk_mq_freeze_queue_wait(queue);
         }
-        // SAFETY: By the type invariant.
-        unsafe { forget_failures(self.0.as_ptr()) };
-        // SAFETY: By the type invariant. The disk is zoned and has `report_zones`.
+        // SAFETY: By the type invariant the disk is valid.
+        unsafe { clear_failed_conditions(self.0.as_ptr()) };
+        // SAFETY: By the type invariant the disk is valid. It is zoned and has `report_zones`.
         let ret = unsafe { bindings::blk_revalidate_disk_zones(self.0.as_ptr()) };
-        // SAFETY: It was frozen above.
+        // SAFETY: The queue was frozen above.
         unsafe { bindings::blk_mq_unfreeze_queue_non_owner(queue) };
         to_result(ret)
     }
 
-    /// Takes the disk away at once, as if it had no power any more: whoever has it mounted or open
-    /// finds it dead. Nothing is written back, requests fail that are queued from now on, and those
-    /// under way end with an error, whatever becomes of them. Waits for their end.
-    pub(crate) fn fail(self) {
-        // SAFETY: By the type invariant.
+    /// Removes the disk at once, as a power loss does. Mounts and openers of the disk find it dead.
+    /// Dirty pages are not written back. New requests fail. Requests in flight end with an error,
+    /// even if they succeed. Waits for the end of the requests in flight.
+    pub(crate) fn mark_dead(self) {
+        // SAFETY: By the type invariant the disk is valid.
         unsafe { Private::<T>::of(self.0.as_ptr()) }
-            .failed
+            .dead
             .store(true, Relaxed);
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant the disk is valid.
         unsafe { bindings::blk_mark_disk_dead(self.0.as_ptr()) };
     }
 
-    /// Takes the disk away. Nothing is under way when this returns: neither a request, nor what
-    /// the workqueue has to do when one has ended.
+    /// Removes the disk. When this returns, no request is in flight, and the workqueue has finished
+    /// the work that follows the end of a request.
     fn delete(&self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant the disk is valid.
         unsafe { bindings::del_gendisk(self.0.as_ptr()) };
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant the disk is valid.
         let private = unsafe { Private::<T>::of(self.0.as_ptr()) };
-        // No request can add to it any more.
+        // No request is left that could queue more work.
         private.work_queue.flush();
     }
 
     fn part0(&self) -> *mut bindings::block_device {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant the disk is valid.
         unsafe { (*self.0.as_ptr()).part0 }
     }
 }
@@ -373,8 +389,8 @@ impl<T: Operations> Disk<T> {
 impl<T: Operations> Drop for Disk<T> {
     fn drop(&mut self) {
         self.delete();
-        // SAFETY: By the type invariant. The reference is ours to give back; `free_disk` does the
-        // rest.
+        // SAFETY: By the type invariant we own a reference, which this drops. `free_disk` frees the
+        // private data.
         unsafe { bindings::put_disk(self.0.as_ptr()) };
     }
 }
@@ -385,7 +401,7 @@ struct DiskVTable<T: Operations>(PhantomData<T>);
 impl<T: Operations> DiskVTable<T> {
     /// # Safety
     ///
-    /// `disk` must be an [`UnaddedDisk`] or [`Disk`] of `T`, and `args` valid for the call.
+    /// `disk` must be an [`UnaddedDisk`] or [`Disk`] of `T`, and `args` must be valid for the call.
     unsafe extern "C" fn report_zones(
         disk: *mut bindings::gendisk,
         sector: bindings::sector_t,
@@ -410,9 +426,9 @@ impl<T: Operations> DiskVTable<T> {
 
     /// # Safety
     ///
-    /// `disk` must have been a [`Disk`] of `T` that nobody uses any more.
+    /// `disk` must have been a [`Disk`] of `T` that no code uses any more.
     unsafe extern "C" fn free_disk(disk: *mut bindings::gendisk) {
-        // SAFETY: The private data is a `Private<T>`, and this is the last time that it is used.
+        // SAFETY: The private data is a `KBox<Private<T>>`, and no code uses it after this.
         drop(unsafe { KBox::<Private<T>>::from_foreign((*disk).private_data) });
     }
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a driver implements.
+//! The operations that a driver implements.
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use super::{
     gen_disk::Private,
     request::{
-        end_if_lost,
+        end_if_abandoned,
         Pdu, //
     },
-    Command,
     IdleRequest, //
+    ReqOp,
 };
 use crate::kernel_ext::{
     block::{
@@ -43,14 +43,14 @@ use kernel::{
 };
 use pin_init::stack_pin_init;
 
-/// The driver's data of a queue, as it is lent to the operations.
+/// The driver's data of a queue, as the operations borrow it.
 pub(super) type QueueDataRef<'a, T> =
     <<T as Operations>::QueueData as ForeignOwnable>::Borrowed<'a>;
 
-/// How a request gets to [`Operations::queue_rq`].
+/// The context in which a request arrives in [`Operations::queue_rq`].
 pub(crate) struct Submission<'a> {
     work_queue: &'a Queue,
-    /// What is submitted below waits here, if requests have come together.
+    /// The plug for the I/O that the driver submits, if several requests arrive together.
     batch: Option<&'a Plug<'a>>,
 }
 
@@ -65,8 +65,8 @@ impl<'a> Submission<'a> {
         self.is_batch() || is_plain_task()
     }
 
-    /// Whether the request is one of several that have come together. One of them that is not taken
-    /// comes again, by itself.
+    /// Whether the request is one of several that arrive together (`queue_rqs`). If the driver
+    /// gives one of them back, the block layer queues that request again, as a single one.
     pub(crate) fn is_batch(&self) -> bool {
         self.batch.is_some()
     }
@@ -78,33 +78,35 @@ pub(crate) trait Operations: Sized + 'static {
     /// The driver's data of a disk and its queue.
     type QueueData: ForeignOwnable + Send + Sync;
 
-    /// The driver's data of a request. It is made once, stays where it is, and is used for one I/O
-    /// after the other.
+    /// The driver's data of a request. It is initialised once per tag, is pinned, and is reused for
+    /// each I/O with this tag.
     type RequestData: Send + Sync;
 
     /// Initialises the data of a request.
     fn new_request_data() -> impl PinInit<Self::RequestData>;
 
-    /// Takes a request to carry out.
+    /// Queues a request for execution.
     ///
-    /// Requests that a task submits together come one after the other within a [`NestedIoScope`]
-    /// which has a [`Plug`]: what they submit below leaves together as well, at the latest after
-    /// the last of them.
+    /// Requests that a task submits together arrive one after the other within one
+    /// [`NestedIoScope`] with a [`Plug`]. The I/O that the driver submits for them collects in this
+    /// plug and leaves together, at the latest after the last request.
     ///
-    /// A request that can't be started now, for a lack of memory, say, is given back: it comes
-    /// again. May sleep, but must not wait for I/O: what it would wait for may be queued behind the
-    /// request.
+    /// The driver gives back a request that it can't start now, for example because it lacks
+    /// memory: the block layer queues it again later. This may sleep, but must not wait for I/O:
+    /// that I/O may be queued behind the request.
     fn queue_rq(
         data: QueueDataRef<'_, Self>,
         submission: &Submission<'_>,
         request: IdleRequest<Self>,
     ) -> Result<(), IdleRequest<Self>>;
 
-    /// Takes note of a request that is about to end: of a `command`, with `status`. Any context.
-    fn request_ends(data: QueueDataRef<'_, Self>, command: Option<Command>, status: Status);
+    /// Called just before a request with the operation `command` ends with `status`. Called in any
+    /// context.
+    fn request_ends(data: QueueDataRef<'_, Self>, command: Option<ReqOp>, status: Status);
 
-    /// Reports up to `nr` zones, the first being the one that contains `sector`. Called in process
-    /// context, by many tasks at once, and before the disk is added. `work_queue` is the disk's.
+    /// Reports up to `nr` zones, starting with the zone that contains `sector`. Called in process
+    /// context, by many tasks concurrently, and also before the disk is added. `work_queue` is the
+    /// workqueue of the disk.
     fn report_zones(
         data: QueueDataRef<'_, Self>,
         work_queue: &Queue,
@@ -129,8 +131,8 @@ impl<T: Operations> OperationsVTable<T> {
     ) -> bindings::blk_status_t {
         // SAFETY: Both pointers are valid by the first safety requirement.
         let (queue, rq) = unsafe { ((*hctx).queue, (*bd).rq) };
-        // SAFETY: By the safety requirements. The disk of a queue that gets requests is there.
-        match unsafe { Self::take(queue, rq, None) } {
+        // SAFETY: By the safety requirements. A queue that gets requests has its disk.
+        match unsafe { Self::dispatch(queue, rq, None) } {
             Ok(()) => Status::OK.into_raw(),
             Err(idle) => {
                 idle.give_back();
@@ -139,24 +141,26 @@ impl<T: Operations> OperationsVTable<T> {
         }
     }
 
-    /// Leaves in the list what the driver has not taken: it is given to `queue_rq`.
+    /// Gives all requests of the list to the driver. The requests that the driver gives back stay
+    /// in the list: the block layer passes them to `queue_rq`.
     ///
     /// # Safety
     ///
-    /// - `list` must be valid, and have requests of one queue in it, which the block layer hands
-    ///   over to the driver.
+    /// - `list` must be valid and contain requests of one queue, which the block layer hands over
+    ///   to the driver.
     /// - The queue's `queuedata` must have come from `T::QueueData::into_foreign`.
     unsafe extern "C" fn queue_rqs(list: *mut bindings::rq_list) {
-        // SAFETY: By the first safety requirement. It may be a part of the task's plug, so that
-        // there is no reference to it while others look at that.
+        // SAFETY: By the first safety requirement. The list may be part of the task's plug, so this
+        // copies it: no reference to it exists while other code reads the plug.
         let bindings::rq_list { head, tail } = unsafe { *list };
-        // A single one may as well come by itself, without a plug.
+        // A plug has no benefit for a single request: leave it to `queue_rq`.
         if head == tail {
             return;
         }
-        // SAFETY: The list has a request.
+        // SAFETY: The list is not empty, so `head` is a valid request.
         let queue = unsafe { (*head).q };
-        // Where nothing may be submitted at once they may as well come one by one.
+        // If the driver may not submit I/O in this task, a batch has no benefit: leave the requests
+        // to `queue_rq`.
         let Some(mut scope) = NestedIoScope::enter(queue) else {
             return;
         };
@@ -167,65 +171,67 @@ impl<T: Operations> OperationsVTable<T> {
         };
         let nr_requests = successors(first, next).count();
         stack_pin_init!(let plug = Plug::start(&mut scope, nr_requests));
-        let mut left = bindings::rq_list::default();
+        let mut returned = bindings::rq_list::default();
         let mut rq = head;
         while !rq.is_null() {
             // SAFETY: `rq` is in the list. The link is read before the driver may use it.
             let next = unsafe { (*rq).__bindgen_anon_1.rq_next };
             // SAFETY: By the safety requirements.
-            if let Err(idle) = unsafe { Self::take(queue, rq, Some(&plug)) } {
+            if let Err(idle) = unsafe { Self::dispatch(queue, rq, Some(&plug)) } {
                 idle.give_back();
-                // SAFETY: The driver has given it back, so that it is the block layer's again, as
-                // is the one before it that was not taken.
+                // SAFETY: The driver has given the request back, so the block layer owns it again,
+                // as it owns the previous request that was given back.
                 unsafe {
                     (*rq).__bindgen_anon_1.rq_next = null_mut();
-                    match left.tail.as_mut() {
+                    match returned.tail.as_mut() {
                         Some(tail) => tail.__bindgen_anon_1.rq_next = rq,
-                        None => left.head = rq,
+                        None => returned.head = rq,
                     }
                 }
-                left.tail = rq;
+                returned.tail = rq;
             }
             rq = next;
         }
-        // SAFETY: By the first safety requirement. Nobody else has looked at the list meanwhile:
-        // what the driver has submitted went to the other plug.
-        unsafe { list.write(left) };
+        // SAFETY: By the first safety requirement. No other code has used the list meanwhile: the
+        // I/O that the driver submitted went to `plug`.
+        unsafe { list.write(returned) };
     }
 
     /// Gives a request to the driver.
     ///
     /// # Safety
     ///
-    /// - `rq` must be a valid request of `queue`, which the block layer hands over to the driver,
-    ///   with the disk of `T` that the queue belongs to.
+    /// - `rq` must be a valid request of `queue`, which the block layer hands over to the driver.
+    ///   `queue` must have a disk of `T`.
     /// - The queue's `queuedata` must have come from `T::QueueData::into_foreign`.
-    unsafe fn take(
+    unsafe fn dispatch(
         queue: *mut bindings::request_queue,
         rq: *mut bindings::request,
         batch: Option<&Plug<'_>>,
     ) -> Result<(), IdleRequest<T>> {
-        // SAFETY: By the second safety requirement. The disk owns the data and keeps it until no
-        // request can be queued any more.
+        // SAFETY: By the second safety requirement. The disk owns the data, and keeps it for as
+        // long as requests can be queued.
         let data = unsafe { T::QueueData::borrow((*queue).queuedata) };
-        // SAFETY: The request is handed over to us, and its pdu was initialised by `init_request`.
+        // SAFETY: The block layer hands the request over to us, and `init_request` has initialised
+        // its pdu.
         let request = unsafe { IdleRequest::from_raw(rq) };
         // SAFETY: By the first safety requirement.
         let work_queue = unsafe { Private::<T>::of((*queue).disk).work_queue() };
         T::queue_rq(data, &Submission { work_queue, batch }, request)
     }
 
-    /// The time of a request is over. A file operation can't be called off, so one that is under
-    /// way gets more time; what is ended here are requests whose end was lost on purpose.
+    /// Called when a request has timed out. A file operation can't be cancelled, so a request with
+    /// one in flight gets more time. This ends only the requests that were abandoned on purpose.
     ///
     /// # Safety
     ///
-    /// `rq` must be a started request of a tag set of `T`, and no other call for it be under way.
+    /// `rq` must be a started request of a tag set of `T`, and no other call for it may run at the
+    /// same time.
     unsafe extern "C" fn timeout(rq: *mut bindings::request) -> bindings::blk_eh_timer_return {
         // SAFETY: A valid pointer is not null.
         let rq = unsafe { NonNull::new_unchecked(rq) };
         // SAFETY: By the safety requirement.
-        if unsafe { end_if_lost::<T>(rq) } {
+        if unsafe { end_if_abandoned::<T>(rq) } {
             bindings::blk_eh_timer_return_BLK_EH_DONE
         } else {
             bindings::blk_eh_timer_return_BLK_EH_RESET_TIMER
@@ -242,8 +248,8 @@ impl<T: Operations> OperationsVTable<T> {
         _numa_node: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The pdu is uninitialised memory of the right size, and stays where it is
-            // until `exit_request`.
+            // SAFETY: The pdu is uninitialised memory of the right size, and does not move until
+            // `exit_request`.
             unsafe { raw_try_init(Pdu::of(rq), Pdu::<T>::new())? };
             Ok(0)
         })
@@ -251,7 +257,7 @@ impl<T: Operations> OperationsVTable<T> {
 
     /// # Safety
     ///
-    /// `rq` must have been initialised by `init_request`, and not be used any more.
+    /// `init_request` must have initialised `rq`, which must not be used any more.
     unsafe extern "C" fn exit_request(
         _set: *mut bindings::blk_mq_tag_set,
         rq: *mut bindings::request,

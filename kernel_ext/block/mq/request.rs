@@ -55,16 +55,17 @@ use kernel::{
     },
 };
 
-/// What a request asks for: `enum req_op`, as far as a driver of zoned block devices gets it.
+/// The operation of a request: the part of `enum req_op` that reaches a driver of zoned block
+/// devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum ReqOp {
     /// Read sectors.
     Read,
     /// Write sectors.
     Write,
-    /// Make what was written durable.
+    /// Make the written data durable.
     Flush,
-    /// Write sectors at the write pointer of a zone, and tell where that was.
+    /// Write sectors at the write pointer of a zone, and return their position.
     ZoneAppend,
     /// Open a zone.
     ZoneOpen,
@@ -76,14 +77,14 @@ pub(crate) enum Command {
     ZoneReset,
     /// Make all zones empty.
     ZoneResetAll,
-    /// Give back the space of sectors, whose data is not needed any more.
+    /// Free the space of sectors whose data is not needed any more.
     Discard,
     /// Make sectors read as zeros. The request has no data.
     WriteZeroes,
 }
 
-impl Command {
-    /// What it is called in messages.
+impl ReqOp {
+    /// The name of the operation in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -101,7 +102,7 @@ impl Command {
     }
 }
 
-/// Where the data of a request goes.
+/// The direction of the data of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From the device to the request.
@@ -110,69 +111,70 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// What is behind each request of a tag set.
+/// The driver's part of a request, which is behind each request of a tag set.
 #[pin_data]
 pub(super) struct Pdu<T: Operations> {
     #[pin]
     data: T::RequestData,
     #[pin]
     pub(super) file_io: FileIo<T>,
-    /// The request has been carried out, but its end was kept back: see [`Request::end`].
-    end_is_lost: Atomic<bool>,
+    /// The request ends only when it times out: see [`Request::end`] and [`Request::abandon`].
+    is_abandoned: Atomic<bool>,
 }
 
 impl<T: Operations> Pdu<T> {
-    /// A pdu is where its request ends, which is aligned no better than the request.
+    /// A pdu begins directly behind its request, so it has only the alignment of a request.
     const IS_ALIGNED: () = assert!(align_of::<Self>() <= align_of::<bindings::request>());
 
     pub(super) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             data <- T::new_request_data(),
             file_io <- FileIo::new(),
-            end_is_lost: Atomic::new(false),
+            is_abandoned: Atomic::new(false),
         })
     }
 
-    /// The place of a request's pdu: `blk_mq_rq_to_pdu()`.
+    /// The address of the pdu of a request: `blk_mq_rq_to_pdu()`.
     ///
     /// # Safety
     ///
     /// `rq` must be a request of a tag set of `T`.
     pub(super) unsafe fn of(rq: *mut bindings::request) -> *mut Self {
         let () = Self::IS_ALIGNED;
-        // SAFETY: There is room for a pdu behind each request of the tag set.
+        // SAFETY: The tag set has room for a pdu behind each request.
         unsafe { rq.add(1) }.cast()
     }
 }
 
-/// The request's operation, or [`None`] if that isn't for a driver of zoned block devices.
+/// The operation of a request, or [`None`] if a driver of zoned block devices does not get it.
 ///
 /// # Safety
 ///
 /// `rq` must be valid.
-unsafe fn command_of(rq: NonNull<bindings::request>) -> Option<Command> {
-    // SAFETY: By the safety requirement. Nobody changes the operation.
+unsafe fn op_of(rq: NonNull<bindings::request>) -> Option<ReqOp> {
+    // SAFETY: By the safety requirement the request is valid. Its operation does not change.
     let flags = unsafe { (*rq.as_ptr()).cmd_flags };
     // `req_op()`.
     Some(match flags & ((1 << bindings::REQ_OP_BITS) - 1) {
-        bindings::req_op_REQ_OP_READ => Command::Read,
-        bindings::req_op_REQ_OP_WRITE => Command::Write,
-        bindings::req_op_REQ_OP_FLUSH => Command::Flush,
-        bindings::req_op_REQ_OP_ZONE_APPEND => Command::ZoneAppend,
-        bindings::req_op_REQ_OP_ZONE_OPEN => Command::ZoneOpen,
-        bindings::req_op_REQ_OP_ZONE_CLOSE => Command::ZoneClose,
-        bindings::req_op_REQ_OP_ZONE_FINISH => Command::ZoneFinish,
-        bindings::req_op_REQ_OP_ZONE_RESET => Command::ZoneReset,
-        bindings::req_op_REQ_OP_ZONE_RESET_ALL => Command::ZoneResetAll,
-        bindings::req_op_REQ_OP_DISCARD => Command::Discard,
-        bindings::req_op_REQ_OP_WRITE_ZEROES => Command::WriteZeroes,
+        bindings::req_op_REQ_OP_READ => ReqOp::Read,
+        bindings::req_op_REQ_OP_WRITE => ReqOp::Write,
+        bindings::req_op_REQ_OP_FLUSH => ReqOp::Flush,
+        bindings::req_op_REQ_OP_ZONE_APPEND => ReqOp::ZoneAppend,
+        bindings::req_op_REQ_OP_ZONE_OPEN => ReqOp::ZoneOpen,
+        bindings::req_op_REQ_OP_ZONE_CLOSE => ReqOp::ZoneClose,
+        bindings::req_op_REQ_OP_ZONE_FINISH => ReqOp::ZoneFinish,
+        bindings::req_op_REQ_OP_ZONE_RESET => ReqOp::ZoneReset,
+        bindings::req_op_REQ_OP_ZONE_RESET_ALL => ReqOp::ZoneResetAll,
+        bindings::req_op_REQ_OP_DISCARD => ReqOp::Discard,
+        bindings::req_op_REQ_OP_WRITE_ZEROES => ReqOp::WriteZeroes,
         _ => return None,
     })
 }
 
-/// A request that is the driver's to start, or to give back.
+/// A request that the driver can start or give back.
 ///
-/// Dropping it ends it with [`Status::IOERR`], so that nobody waits for it for ever.
+/// Dropping it ends the request with [`Status::IOERR`], so that its submitter does not wait
+/// forever.
 ///
 /// # Invariants
 ///
@@ -183,7 +185,8 @@ pub(crate) struct IdleRequest<T: Operations>(NonNull<bindings::request>, Phantom
 impl<T: Operations> IdleRequest<T> {
     /// # Safety
     ///
-    /// `rq` must be valid, have an initialised pdu, and be handed over by the block layer.
+    /// `rq` must be valid and have an initialised pdu, and the block layer must have handed it
+    /// over.
     pub(super) unsafe fn from_raw(rq: *mut bindings::request) -> Self {
         // SAFETY: A valid pointer is not null.
         let rq = unsafe { NonNull::new_unchecked(rq) };
@@ -191,10 +194,11 @@ impl<T: Operations> IdleRequest<T> {
         Self(rq, PhantomData)
     }
 
-    /// Starts the request. It must be ended from now on, and its timeout runs.
+    /// Starts the request. From now on its timeout runs, and the driver must end it.
     pub(crate) fn start(self) -> Request<T> {
         let this = ManuallyDrop::new(self);
-        // SAFETY: By the type invariant. `this` is not used any more.
+        // SAFETY: By the type invariant the driver may start the request. `this` is not used any
+        // more.
         unsafe { start(this.0) }
     }
 
@@ -203,10 +207,10 @@ impl<T: Operations> IdleRequest<T> {
         let _ = ManuallyDrop::new(self);
     }
 
-    /// What is asked for, or [`None`] if that isn't for a driver of zoned block devices.
-    pub(crate) fn command(&self) -> Option<Command> {
+    /// The operation, or [`None`] if a driver of zoned block devices does not get it.
+    pub(crate) fn op(&self) -> Option<ReqOp> {
         // SAFETY: By the type invariant the request is valid.
-        unsafe { command_of(self.0) }
+        unsafe { op_of(self.0) }
     }
 
     /// The first sector, from the start of the disk: `blk_rq_pos()`.
@@ -218,7 +222,8 @@ impl<T: Operations> IdleRequest<T> {
 
 impl<T: Operations> Drop for IdleRequest<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. `self` is not used any more.
+        // SAFETY: By the type invariant the driver may start the request. `self` is not used any
+        // more.
         drop(unsafe { start::<T>(self.0) });
     }
 }
@@ -227,41 +232,42 @@ impl<T: Operations> Drop for IdleRequest<T> {
 ///
 /// # Safety
 ///
-/// `rq` must be that of an [`IdleRequest`] which is not used any more.
+/// `rq` must be the request of an [`IdleRequest`] that is not used any more.
 unsafe fn start<T: Operations>(rq: NonNull<bindings::request>) -> Request<T> {
-    // SAFETY: By the safety requirement the driver may start it.
+    // SAFETY: By the safety requirement the driver may start the request.
     unsafe { bindings::blk_mq_start_request(rq.as_ptr()) };
-    // INVARIANT: It was started just now.
+    // INVARIANT: The request was started above.
     let request = Request(rq, PhantomData);
-    // SAFETY: The request is ours, and nothing has been done with it.
+    // SAFETY: We own the request, and no file operation is in flight for it.
     unsafe { request.pdu().file_io.reset() };
     request
 }
 
 /// A request that has been started.
 ///
-/// [`Self::end`] ends it. Dropping it ends it with [`Status::IOERR`], so that nobody waits for it
-/// for ever.
+/// [`Self::end`] ends it. Dropping it ends the request with [`Status::IOERR`], so that its
+/// submitter does not wait forever.
 ///
 /// # Invariants
 ///
-/// The pointer is to a request whose pdu is initialised, which was started and has not ended, and
-/// which nobody else owns.
+/// The pointer is to a request that was started and has not ended, and whose pdu is initialised.
+/// Nothing else owns the request.
 #[must_use]
 pub(crate) struct Request<T: Operations>(NonNull<bindings::request>, PhantomData<T>);
 
-// SAFETY: A started request may be ended by any task.
+// SAFETY: Any task may end a started request.
 unsafe impl<T: Operations> Send for Request<T> {}
-// SAFETY: What can be done with a shared reference is to look at what doesn't change while the
-// request is started, and at the driver's data, which are `Sync`.
+// SAFETY: A shared reference gives access only to fields that don't change while the request is
+// started, and to the driver's data, which is `Sync`.
 unsafe impl<T: Operations> Sync for Request<T> {}
 
 impl<T: Operations> Request<T> {
     /// # Safety
     ///
-    /// `rq` must have come from [`Self::into_raw`] and be used once.
+    /// `rq` must be from [`Self::into_raw`], and each such result may be used only once.
     pub(super) unsafe fn from_raw(rq: NonNull<bindings::request>) -> Self {
-        // INVARIANT: It held when `into_raw` was called.
+        // INVARIANT: The invariant held when `into_raw` was called, and ownership has moved with
+        // `rq`.
         Self(rq, PhantomData)
     }
 
@@ -274,36 +280,36 @@ impl<T: Operations> Request<T> {
     }
 
     pub(super) fn pdu(&self) -> &Pdu<T> {
-        // SAFETY: By the type invariant the pdu is initialised. Only shared references to it are
-        // ever made.
+        // SAFETY: By the type invariant the pdu is initialised. All references to it are shared
+        // ones.
         unsafe { &*Pdu::of(self.as_ptr()) }
     }
 
-    /// What is asked for; see [`IdleRequest::command`].
-    pub(crate) fn command(&self) -> Option<Command> {
+    /// The operation; see [`IdleRequest::op`].
+    pub(crate) fn op(&self) -> Option<ReqOp> {
         // SAFETY: By the type invariant the request is valid.
-        unsafe { command_of(self.0) }
+        unsafe { op_of(self.0) }
     }
 
     /// The driver's data of the disk.
     pub(crate) fn queue_data(&self) -> QueueDataRef<'_, T> {
-        // SAFETY: The queue of a request is valid while the request is.
+        // SAFETY: The queue of a request is valid for as long as the request.
         let data = unsafe { (*(*self.as_ptr()).q).queuedata };
-        // SAFETY: `UnaddedDisk::new` has put it there with `into_foreign`, and the disk keeps it
-        // while there are requests.
+        // SAFETY: `UnaddedDisk::new` has set `queuedata` from `into_foreign`, and the disk keeps it
+        // for as long as it has requests.
         unsafe { T::QueueData::borrow(data) }
     }
 
     /// The block layer's queue of the disk.
     pub(super) fn queue(&self) -> *const bindings::request_queue {
-        // SAFETY: By the type invariant the request is valid. It stays in its queue.
+        // SAFETY: By the type invariant the request is valid, and its queue does not change.
         unsafe { (*self.as_ptr()).q }
     }
 
     /// The workqueue of the disk.
     pub(crate) fn work_queue(&self) -> &Queue {
-        // SAFETY: The disk of a request is valid while the request is; `UnaddedDisk::new` has set
-        // its private data.
+        // SAFETY: The disk of a request is valid for as long as the request, and `UnaddedDisk::new`
+        // has set its private data.
         unsafe {
             let disk = (*(*self.as_ptr()).q).disk;
             Private::<T>::of(disk).work_queue()
@@ -323,8 +329,8 @@ impl<T: Operations> Request<T> {
 
     /// The request as a zone append, if it is one.
     pub(crate) fn as_append(&mut self) -> Option<AppendRequest<'_, T>> {
-        // INVARIANT: It is one.
-        (self.command() == Some(Command::ZoneAppend)).then_some(AppendRequest(self))
+        // INVARIANT: The operation is checked here.
+        (self.op() == Some(ReqOp::ZoneAppend)).then_some(AppendRequest(self))
     }
 
     /// The size of the data in bytes: `blk_rq_bytes()`.
@@ -338,58 +344,58 @@ impl<T: Operations> Request<T> {
         self.bytes() >> SECTOR_SHIFT
     }
 
-    /// Whether what is written must be durable before the request ends: `REQ_FUA`.
+    /// Whether the written data must be durable before the request ends: `REQ_FUA`.
     pub(crate) fn is_fua(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_FUA)
     }
 
-    /// Whether sectors that are made to read as zeros must keep their space: `REQ_NOUNMAP`.
+    /// Whether a write zeroes must keep the space of its sectors allocated: `REQ_NOUNMAP`.
     pub(crate) fn is_nounmap(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_NOUNMAP)
     }
 
     fn has_flag(&self, bit: bindings::req_flag_bits) -> bool {
-        // SAFETY: By the type invariant the request is valid. Nobody changes the flags.
+        // SAFETY: By the type invariant the request is valid. Its flags do not change.
         let flags = unsafe { (*self.as_ptr()).cmd_flags };
         flags & (1 << bit) != 0
     }
 
-    /// Where the request's data goes, or [`None`] if it has none.
+    /// The direction of the data, or [`None`] if the request has no data.
     pub(super) fn direction(&self) -> Option<Direction> {
-        match self.command()? {
-            Command::Read => Some(Direction::Read),
-            Command::Write | Command::ZoneAppend => Some(Direction::Write),
+        match self.op()? {
+            ReqOp::Read => Some(Direction::Read),
+            ReqOp::Write | ReqOp::ZoneAppend => Some(Direction::Write),
             _ => None,
         }
     }
 
     /// The request's I/O priority, an `IOPRIO_PRIO_VALUE()`: `req_get_ioprio()`.
     pub(super) fn ioprio(&self) -> u16 {
-        // SAFETY: A request's bios are valid while the request is.
+        // SAFETY: The bios of a request are valid for as long as the request.
         unsafe { self.bio().as_ref() }.map_or(0, |bio| bio.bi_ioprio)
     }
 
-    /// Whether I/O for both requests may be one operation: they have the same priority and are
+    /// Whether one I/O operation may serve both requests: they have the same priority and are
     /// charged to the same cgroup.
     pub(crate) fn may_join(&self, other: &Self) -> bool {
-        // SAFETY: A request's bios are valid while the request is.
+        // SAFETY: The bios of a request are valid for as long as the request.
         self.ioprio() == other.ioprio() && unsafe { cgroup::is_same(self.bio(), other.bio()) }
     }
 
-    /// Whether the request is charged to the cgroup of the current task, a user task, so that I/O
-    /// for it may be submitted by this one.
+    /// Whether the request is charged to the cgroup of the current task, so that this task may
+    /// submit I/O for it. The current task must be a user task.
     pub(crate) fn is_charged_to_current(&self) -> bool {
-        // SAFETY: A request's bios are valid while the request is.
+        // SAFETY: The bios of a request are valid for as long as the request.
         unsafe { cgroup::is_of_current(self.bio()) }
     }
 
-    /// Calls `f`, which is to carry out the request, in a worker. What it does is charged to the
-    /// cgroup that the request is charged to.
+    /// Calls `f`, which executes the request, in a worker. The I/O of `f` and the memory that it
+    /// allocates are charged to the cgroup of the request.
     ///
-    /// Calls are not to be nested: after the inner one the rest of the outer one is charged to
-    /// nobody.
+    /// Calls must not be nested: after the inner call, the rest of the outer call is charged to the
+    /// root cgroup.
     pub(crate) fn charge<R>(self, f: impl FnOnce(Self) -> R) -> R {
-        // SAFETY: A request's bios are valid while the request is, which `f` gets.
+        // SAFETY: The bios of a request are valid when this is called; `f` may end the request.
         unsafe { cgroup::charge(self.bio(), || f(self)) }
     }
 
@@ -399,31 +405,32 @@ impl<T: Operations> Request<T> {
         unsafe { (*self.as_ptr()).bio }
     }
 
-    /// Ends a read of which `bytes` bytes are there; the rest reads as zeros. Any other request has
-    /// no such data, and ends with [`Status::IOERR`].
+    /// Ends a read whose first `bytes` bytes were read; this fills the rest with zeros. A request
+    /// that is not a read ends with [`Status::IOERR`].
     pub(crate) fn end_read(self, bytes: u32) {
         if self.direction() != Some(Direction::Read) {
             return self.end(Status::IOERR);
         }
         let mut skip = bytes;
-        // SAFETY: A read has data, which is there to be changed.
+        // SAFETY: A read has data.
         for bvec in unsafe { self.bvecs() } {
             let bvec_skip = skip.min(bvec.bv_len);
             skip -= bvec_skip;
-            // SAFETY: The pages are those of a read that is ours.
+            // SAFETY: The range belongs to a read that we own.
             unsafe { fill_zero(bvec, bvec_skip) };
         }
         self.end(Status::OK);
     }
 
-    /// The data as page ranges, which may be longer than a page.
+    /// The data as page ranges. A range may be longer than a page.
     ///
     /// # Safety
     ///
-    /// The request must have data, by [`Self::direction`]: others may have bios without an array.
+    /// [`Self::direction`] must not be [`None`]: a request without data may have bios without an
+    /// array.
     pub(super) unsafe fn bvecs(&self) -> Bvecs<'_> {
         let bio = self.bio();
-        // SAFETY: A request's bios are valid while the request is.
+        // SAFETY: The bios of a request are valid for as long as the request.
         let iter = unsafe { bio.as_ref() }.map(|bio| bio.bi_iter);
         Bvecs {
             bio,
@@ -432,35 +439,35 @@ impl<T: Operations> Request<T> {
         }
     }
 
-    /// Ends the request. If fault injection wants the end to get lost (`fail_io_timeout`), then
-    /// the request ends when its time is over.
+    /// Ends the request. If fault injection (`fail_io_timeout`) selects the request, it ends only
+    /// when it times out.
     pub(crate) fn end(self, status: Status) {
-        // SAFETY: The request is ours to end, and not used any more.
-        unsafe { end_or_lose::<T>(self.into_raw(), status) };
+        // SAFETY: We own the request, and it is not used any more.
+        unsafe { end_or_abandon::<T>(self.into_raw(), status) };
     }
 }
 
 impl<T: Operations> Request<T> {
-    /// Gives the request up without carrying it out, as if a drive never answered: it ends when its
-    /// time is over.
-    pub(crate) fn lose(self) {
+    /// Abandons the request without an execution, as if a drive never answered: the request ends
+    /// when it times out.
+    pub(crate) fn abandon(self) {
         let this = ManuallyDrop::new(self);
-        // RELEASE: From here on the request is `end_if_lost`'s.
-        this.pdu().end_is_lost.store(true, Release);
+        // RELEASE: From here on `end_if_abandoned` owns the request.
+        this.pdu().is_abandoned.store(true, Release);
     }
 }
 
 impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the request is ours to end, and it is not used any more.
-        unsafe { end_or_lose::<T>(self.0, Status::IOERR) };
+        // SAFETY: By the type invariant we own the request, and it is not used any more.
+        unsafe { end_or_abandon::<T>(self.0, Status::IOERR) };
     }
 }
 
-/// A zone append, which can be told where it went.
+/// A zone append, which can get the sector of its data.
 ///
-/// Others keep their sector: by it the block layer finds the zone that a write holds a reference
-/// to, which it gives back when the write ends.
+/// Only a zone append may change its sector. For a write, the block layer uses the sector to find
+/// the zone that the write holds a reference to, and drops this reference when the write ends.
 ///
 /// # Invariants
 ///
@@ -468,46 +475,46 @@ impl<T: Operations> Drop for Request<T> {
 pub(crate) struct AppendRequest<'a, T: Operations>(&'a mut Request<T>);
 
 impl<T: Operations> AppendRequest<'_, T> {
-    /// Tells where it went: to `sector`, from the start of the disk.
+    /// Sets the sector that the data was written to, from the start of the disk.
     pub(crate) fn set_sector(self, sector: u64) {
-        // SAFETY: The request is valid and ours. By the type invariant the block layer has no use
-        // for its sector but to return it.
+        // SAFETY: We own the request, which is valid. By the type invariant it is a zone append,
+        // and the block layer only returns the sector of a zone append to the submitter.
         unsafe { (*self.0.as_ptr()).__sector = sector };
     }
 }
 
-/// Ends a request whose end was lost, because its time is over. Any other one is still being
-/// carried out. Returns whether it was ended.
+/// Ends a request that has timed out, if it was abandoned. Any other request is still being
+/// executed. Returns whether this has ended the request.
 ///
 /// # Safety
 ///
-/// `rq` must be a request of a tag set of `T` that was started, and the caller must be the block
-/// layer's `timeout` callback for it, of which there is one at a time.
-pub(super) unsafe fn end_if_lost<T: Operations>(rq: NonNull<bindings::request>) -> bool {
+/// `rq` must be a started request of a tag set of `T`. The caller must be the block layer's
+/// `timeout` callback for it, which does not run concurrently for the same request.
+pub(super) unsafe fn end_if_abandoned<T: Operations>(rq: NonNull<bindings::request>) -> bool {
     // SAFETY: A started request has an initialised pdu.
-    let lost = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).end_is_lost };
-    // ACQUIRE: What was done for the request happened before its end.
-    if !lost.load(Acquire) {
+    let abandoned = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).is_abandoned };
+    // ACQUIRE: All work on the request happened before its end. Pairs with the stores of `true`.
+    if !abandoned.load(Acquire) {
         return false;
     }
-    lost.store(false, Relaxed);
-    // SAFETY: Whoever lost the end has given up the request.
+    abandoned.store(false, Relaxed);
+    // SAFETY: The code that set the flag has given up the request, so we own it.
     unsafe { end::<T>(rq, Status::TIMEOUT) };
     true
 }
 
-/// Ends a request, or loses its end.
+/// Ends a request, or abandons it if fault injection selects it.
 ///
 /// # Safety
 ///
-/// The request must be one of a tag set of `T`, the caller's to end, and not be used any more.
-unsafe fn end_or_lose<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
-    // SAFETY: A request that is the caller's has a queue.
+/// The request must be of a tag set of `T`. The caller must own it and not use it any more.
+unsafe fn end_or_abandon<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
+    // SAFETY: The caller owns the request, which has a queue.
     if unsafe { should_fake_timeout((*rq.as_ptr()).q) } {
-        // SAFETY: The pdu of a request that is the caller's is initialised.
-        let lost = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).end_is_lost };
-        // RELEASE: From here on the request is `end_if_lost`'s.
-        lost.store(true, Release);
+        // SAFETY: The caller owns the request, whose pdu is initialised.
+        let abandoned = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).is_abandoned };
+        // RELEASE: From here on `end_if_abandoned` owns the request.
+        abandoned.store(true, Release);
     } else {
         // SAFETY: By the safety requirement.
         unsafe { end::<T>(rq, status) };
@@ -522,63 +529,67 @@ unsafe fn end_or_lose<T: Operations>(rq: NonNull<bindings::request>, status: Sta
 unsafe fn should_fake_timeout(q: *mut bindings::request_queue) -> bool {
     const FAIL_IO: c_ulong = 1 << bindings::QUEUE_FLAG_FAIL_IO;
 
-    // Where there is no fault injection, neither is the function.
+    // A kernel without this fault injection lacks the function.
     cfg!(CONFIG_FAIL_IO_TIMEOUT)
-        // SAFETY: By the safety requirement. Other bits of the word may change meanwhile.
+        // SAFETY: By the safety requirement `q` is valid. Other bits of the word may change
+        // concurrently.
         && unsafe { (&raw const (*q).queue_flags).read_volatile() } & FAIL_IO != 0
         // SAFETY: By the safety requirement.
         && unsafe { bindings::__blk_should_fake_timeout(q) }
 }
 
-/// Ends a request: `blk_mq_end_request()`, but for a request without data.
+/// Ends a request: `blk_mq_end_request()`, which also handles a request with several bios without
+/// data.
 ///
-/// The block layer merges zone commands for the same zone while they wait in a scheduler, as if
-/// they were I/O that touches. What comes of it has several bios without data, and
-/// `blk_mq_end_request()` takes the second one for data that is left, which is a `BUG()`.
+/// While zone commands for the same zone wait in a scheduler, the block layer merges them like
+/// contiguous I/O. The merged request has several bios without data. `blk_mq_end_request()` takes
+/// the second bio for remaining data, which is a `BUG()`.
 ///
 /// # Safety
 ///
-/// The request must be one of a tag set of `T`, the caller's to end, and not be used any more.
+/// The request must be of a tag set of `T`. The caller must own it and not use it any more.
 unsafe fn end<T: Operations>(rq: NonNull<bindings::request>, status: Status) {
-    // INVARIANT: By the safety requirement. It is ended below, and not when it is dropped.
+    // INVARIANT: By the safety requirement we own the request. It is ended below and never dropped.
     let request = ManuallyDrop::new(Request::<T>(rq, PhantomData));
     let rq = rq.as_ptr();
-    // SAFETY: The disk of a request is valid while the request is; `UnaddedDisk::new` has set its
-    // private data.
-    let failed = unsafe { Private::<T>::of((*(*rq).q).disk) }.has_failed();
-    // From a disk that is dead nothing good is heard.
+    // SAFETY: The disk of a request is valid for as long as the request, and `UnaddedDisk::new` has
+    // set its private data.
+    let is_dead = unsafe { Private::<T>::of((*(*rq).q).disk) }.is_dead();
+    // No request of a dead disk succeeds.
     let status = match status {
-        Status::OK if failed => Status::IOERR,
+        Status::OK if is_dead => Status::IOERR,
         status => status,
     };
-    // All ends come here: also those that were lost, and those that a dead disk has made errors.
-    T::request_ends(request.queue_data(), request.command(), status);
-    // SAFETY: By the safety requirement. Each turn ends all data, or one bio that has none.
+    // Every request ends here, including abandoned requests and those that fail because the disk is
+    // dead.
+    T::request_ends(request.queue_data(), request.op(), status);
+    // SAFETY: By the safety requirement we own the request. Each iteration ends all data, or one
+    // bio without data.
     unsafe {
         while bindings::blk_update_request(rq, status.into_raw(), (*rq).__data_len) {}
         bindings::__blk_mq_end_request(rq, status.into_raw());
     }
 }
 
-/// Fills a page range with zeros, but for its first `skip` bytes.
+/// Fills a page range with zeros, except its first `skip` bytes.
 ///
 /// # Safety
 ///
-/// The range must be one of a request that the caller owns, and that reads.
+/// The range must belong to a read request that the caller owns.
 unsafe fn fill_zero(bvec: bindings::bio_vec, skip: u32) {
-    // A range may go on in the pages that follow; they are filled one by one. Its numbers are
-    // within `u32`, and their sum within `usize`.
+    // A range may continue in the following pages; this fills them one by one.
+    // OVERFLOW: Both addends are `u32`, and the end of a range in memory fits in `usize`.
     let mut offset = bvec.bv_offset as usize + skip as usize;
     let end = bvec.bv_offset as usize + bvec.bv_len as usize;
     while offset < end {
         let in_page = offset % PAGE_SIZE;
         let len = (PAGE_SIZE - in_page).min(end - offset);
-        // SAFETY: The pages of a range follow one another in the page array.
+        // SAFETY: The pages of a range are consecutive in the page array.
         let page = unsafe { bvec.bv_page.add(offset / PAGE_SIZE) };
-        // SAFETY: A page of a request is there while the request is, and not null.
+        // SAFETY: A page of a request is not null, and is valid for as long as the request.
         let page = unsafe { BorrowedPage::from_raw(NonNull::new_unchecked(page)) };
-        // SAFETY: `in_page + len` is within the page. By the safety requirement the page was given
-        // to be filled with the data that is read.
+        // SAFETY: `in_page + len` is within the page. By the safety requirement the page is a
+        // destination of read data, so we may write to it.
         if unsafe { page.fill_zero_raw(in_page, len) }.is_err() {
             return;
         }
@@ -588,9 +599,9 @@ unsafe fn fill_zero(bvec: bindings::bio_vec, skip: u32) {
 
 /// Iterates over the data of a request: `rq_for_each_bvec()`.
 pub(super) struct Bvecs<'a> {
-    /// The bio that `iter` is in.
+    /// The bio that `iter` belongs to.
     bio: *mut bindings::bio,
-    /// Where the next range is; [`None`] after the last bio.
+    /// The position of the next range; [`None`] after the last bio.
     iter: Option<bindings::bvec_iter>,
     _request: PhantomData<&'a ()>,
 }
@@ -602,9 +613,9 @@ impl Iterator for Bvecs<'_> {
         loop {
             let iter = self.iter.as_mut()?;
             if iter.bi_size == 0 {
-                // SAFETY: `bio` is a bio of a request that `self` borrows, so is the next one.
+                // SAFETY: `bio` belongs to a request that `self` borrows, and so does the next bio.
                 self.bio = unsafe { (*self.bio).bi_next };
-                // SAFETY: As above.
+                // SAFETY: `bio` is null or a bio of the borrowed request.
                 self.iter = unsafe { self.bio.as_ref() }.map(|bio| bio.bi_iter);
                 continue;
             }
@@ -627,14 +638,14 @@ impl Iterator for Bvecs<'_> {
     }
 }
 
-/// A first-in-first-out list of started requests. It takes no memory: requests have a link.
+/// A first-in-first-out list of started requests. It allocates no memory: each request has a link.
 ///
-/// Dropping it ends what is in it with [`Status::IOERR`].
+/// Dropping it ends all its requests with [`Status::IOERR`].
 ///
 /// # Invariants
 ///
-/// From `head` on, following `rq_next`, are `len` requests which the list owns; `tail` is the last
-/// of them. Both are null in an empty list.
+/// `head` is the first of `len` requests that `rq_next` links. The list owns them, and `tail` is
+/// the last of them. In an empty list `head` and `tail` are null.
 pub(crate) struct RequestList<T: Operations> {
     head: *mut bindings::request,
     tail: *mut bindings::request,
@@ -647,7 +658,7 @@ unsafe impl<T: Operations> Send for RequestList<T> {}
 
 impl<T: Operations> Default for RequestList<T> {
     fn default() -> Self {
-        // INVARIANT: An empty list.
+        // INVARIANT: The list is empty, and both pointers are null.
         Self {
             head: null_mut(),
             tail: null_mut(),
@@ -666,7 +677,7 @@ impl<T: Operations> From<Request<T>> for RequestList<T> {
 }
 
 impl<T: Operations> RequestList<T> {
-    /// Whether there is nothing in the list.
+    /// Whether the list is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_null()
     }
@@ -679,14 +690,14 @@ impl<T: Operations> RequestList<T> {
     /// Adds a request at the end.
     pub(crate) fn push_back(&mut self, request: Request<T>) {
         let rq = request.into_raw().as_ptr();
-        // INVARIANT: The request follows the last one; it was owned and is so now by the list.
-        // SAFETY: The request is the driver's, and so is its link, which the block layer uses only
-        // for requests that it owns.
+        // INVARIANT: The request follows the last one, and its ownership moves to the list.
+        // SAFETY: The driver owns the request and so its link: the block layer uses the link only
+        // for requests that it owns itself.
         unsafe { (*rq).__bindgen_anon_1.rq_next = null_mut() };
         if self.tail.is_null() {
             self.head = rq;
         } else {
-            // SAFETY: By the type invariant `tail` is a request of ours.
+            // SAFETY: By the type invariant the list owns the request `tail`.
             unsafe { (*self.tail).__bindgen_anon_1.rq_next = rq };
         }
         self.tail = rq;
@@ -696,7 +707,7 @@ impl<T: Operations> RequestList<T> {
     /// Adds a request at the front.
     pub(crate) fn push_front(&mut self, request: Request<T>) {
         let rq = request.into_raw().as_ptr();
-        // INVARIANT: The list follows the request; it was owned and is so now by the list.
+        // INVARIANT: The list follows the request, whose ownership moves to the list.
         // SAFETY: As in `push_back`.
         unsafe { (*rq).__bindgen_anon_1.rq_next = self.head };
         if self.tail.is_null() {
@@ -709,24 +720,25 @@ impl<T: Operations> RequestList<T> {
     /// Takes the first request.
     pub(crate) fn pop_front(&mut self) -> Option<Request<T>> {
         let rq = NonNull::new(self.head)?;
-        // SAFETY: By the type invariant it is a request of ours, and its link is valid.
+        // SAFETY: By the type invariant the list owns the request, and its link is valid.
         self.head = unsafe { rq.as_ref().__bindgen_anon_1.rq_next };
         if self.head.is_null() {
             self.tail = null_mut();
         }
         self.len -= 1;
-        // INVARIANT: The list owned it and has given it up.
+        // INVARIANT: The list owned the request, and its ownership moves to the result.
         Some(Request(rq, PhantomData))
     }
 
-    /// Adds all of `other` at the front, in its order.
+    /// Adds all requests of `other` at the front, in their order.
     pub(crate) fn prepend(&mut self, other: Self) {
         let other = ManuallyDrop::new(other);
         let Some(tail) = NonNull::new(other.tail) else {
             return;
         };
-        // INVARIANT: The first list's requests, then this one's; the other one is forgotten.
-        // SAFETY: By the type invariant `tail` is a request of the other list.
+        // INVARIANT: The requests of `other` come first, then those of `self`. `other` is never
+        // dropped, so their ownership moves to `self`.
+        // SAFETY: By the type invariant `tail` is a request of the list `other`.
         unsafe { (*tail.as_ptr()).__bindgen_anon_1.rq_next = self.head };
         if self.tail.is_null() {
             self.tail = tail.as_ptr();
@@ -735,7 +747,7 @@ impl<T: Operations> RequestList<T> {
         self.len += other.len;
     }
 
-    /// Looks at the first request.
+    /// Borrows the first request.
     pub(crate) fn front(&self) -> Option<RequestRef<'_, T>> {
         let rq = NonNull::new(self.head)?;
         Some(RequestRef {
@@ -744,12 +756,12 @@ impl<T: Operations> RequestList<T> {
         })
     }
 
-    /// Looks at all requests in their order.
+    /// Borrows all requests in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = RequestRef<'_, T>> {
         let mut next = self.head;
         core::iter::from_fn(move || {
             let rq = NonNull::new(next)?;
-            // SAFETY: By the type invariant it is a request of ours, and its link is valid.
+            // SAFETY: By the type invariant the list owns the request, and its link is valid.
             next = unsafe { rq.as_ref().__bindgen_anon_1.rq_next };
             Some(RequestRef {
                 request: ManuallyDrop::new(Request(rq, PhantomData)),
@@ -758,16 +770,17 @@ impl<T: Operations> RequestList<T> {
         })
     }
 
-    /// Whether what any of the requests writes must be durable before it ends.
+    /// Whether any of the requests is a FUA write: see [`Request::is_fua`].
     pub(crate) fn is_fua(&self) -> bool {
         self.iter().any(|request| request.is_fua())
     }
 
-    /// Does what [`Request::charge`] does, for the cgroup of the first request: those of a list are
-    /// of one if they [may be joined](Request::may_join). `f` is given an empty list as it is.
+    /// Like [`Request::charge`], with the cgroup of the first request. All requests must be charged
+    /// to the same cgroup, as requests are that [may join](Request::may_join). `f` also gets an
+    /// empty list.
     pub(crate) fn charge<R>(self, f: impl FnOnce(Self) -> R) -> R {
         let bio = self.front().map_or(null_mut(), |first| first.bio());
-        // SAFETY: A request's bios are valid while the request is, which `f` gets.
+        // SAFETY: The bios of a request are valid when this is called; `f` may end the request.
         unsafe { cgroup::charge(bio, || f(self)) }
     }
 
@@ -778,7 +791,7 @@ impl<T: Operations> RequestList<T> {
         }
     }
 
-    /// Takes everything out of the list.
+    /// Moves all requests out of the list.
     pub(crate) fn take(&mut self) -> Self {
         take(self)
     }
@@ -792,7 +805,7 @@ impl<T: Operations> Drop for RequestList<T> {
     }
 }
 
-/// A look at a request that a list owns.
+/// A borrowed request of a list.
 pub(crate) struct RequestRef<'a, T: Operations> {
     request: ManuallyDrop<Request<T>>,
     _list: PhantomData<&'a RequestList<T>>,
@@ -811,22 +824,22 @@ where
     T: Operations,
     T::RequestData: WorkItem<Pointer = Self> + HasWork<T::RequestData>,
 {
-    /// Has the list handled by a work item on the disk's workqueue: it will be given to the
+    /// Queues a work item for the list on the disk's workqueue. The work item passes the list to
     /// [`WorkItem::run`] of the requests' data. An empty list is dropped.
     pub(crate) fn enqueue(self) {
         let Some(front) = self.front() else {
             return;
         };
         let queue: *const Queue = front.work_queue();
-        // SAFETY: The queue is there while the requests are, which are the work item's from now on.
-        // It runs them at the earliest when they have been queued, after which the queue is not
-        // used here.
+        // SAFETY: The workqueue lives for as long as the requests, which the work item owns from
+        // now on. The work item can run only after it is queued, and this function does not use the
+        // workqueue after that.
         unsafe { (*queue).enqueue(self) };
     }
 }
 
-// SAFETY: `__enqueue` uses the `work_struct` in the `Work` field of the first request's data, which
-// `Work::new` has initialised with the `run` below, since `T::RequestData::Pointer` is
+// SAFETY: `__enqueue` uses the `work_struct` in the `Work` field of the first request's data.
+// `Work::new` has initialised it with the `run` below, because `T::RequestData::Pointer` is
 // `RequestList<T>`.
 unsafe impl<T, const ID: u64> WorkItemPointer<ID> for RequestList<T>
 where
@@ -840,17 +853,18 @@ where
         let pdu = unsafe { kernel::container_of!(data, Pdu<T>, data) };
         // SAFETY: The pdu is behind its request.
         let rq = unsafe { pdu.cast::<bindings::request>().sub(1) };
-        // SAFETY: It is not null, and `__enqueue` has left it to us.
+        // SAFETY: The pointer is not null, and `__enqueue` has passed the ownership of the request
+        // to us.
         let head = unsafe { Request::<T>::from_raw(NonNull::new_unchecked(rq)) };
-        // SAFETY: The request is ours, and no file operation is under way.
+        // SAFETY: We own the request, and no file operation is in flight.
         let mut list = unsafe { head.pdu().file_io.take_others() };
         list.push_front(head);
         <T::RequestData as WorkItem<ID>>::run(list);
     }
 }
 
-// SAFETY: The work is in the pdu of a request that is owned by `self`, and then by the queue: a
-// request's pdu is there for as long as the request is.
+// SAFETY: The work is in the pdu of a request, which `self` owns, and the workqueue after that. The
+// pdu lives for as long as the request.
 unsafe impl<T, const ID: u64> RawWorkItem<ID> for RequestList<T>
 where
     T: Operations,
@@ -865,14 +879,14 @@ where
         let Some(head) = self.pop_front() else {
             return;
         };
-        // SAFETY: The request is ours, and no file operation is under way.
+        // SAFETY: We own the request, and no file operation is in flight.
         unsafe { head.pdu().file_io.put_others(self) };
         let rq = head.into_raw().as_ptr();
         // SAFETY: The pdu is initialised, by the type invariant of `Request`.
         let data = unsafe { &raw mut (*Pdu::<T>::of(rq)).data };
         // SAFETY: `data` is valid.
         let work = unsafe { Work::raw_get(T::RequestData::raw_get_work(data)) };
-        // The request was ours alone, so its work is in no queue; it can't be refused.
+        // We owned the request alone, so its work is not queued yet, and queueing can't fail.
         queue_work_on(work);
     }
 }

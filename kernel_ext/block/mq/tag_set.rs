@@ -21,7 +21,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// A set of requests that a disk's queues take theirs from.
+/// A set of tags with their requests. The queues of a disk take their requests from it.
 ///
 /// # Invariants
 ///
@@ -33,17 +33,17 @@ pub(crate) struct TagSet<T: Operations> {
     _operations: PhantomData<T>,
 }
 
-// SAFETY: A tag set may be used and freed by any task.
+// SAFETY: Any task may use and free a tag set.
 unsafe impl<T: Operations> Send for TagSet<T> {}
-// SAFETY: The block layer serialises what it does with a tag set.
+// SAFETY: The block layer serialises its accesses to a tag set.
 unsafe impl<T: Operations> Sync for TagSet<T> {}
 
 impl<T: Operations> TagSet<T> {
     /// Allocates `nr_hw_queues` queues of `queue_depth` requests each.
     ///
-    /// [`Operations::queue_rq`] is called where it may sleep (`BLK_MQ_F_BLOCKING`). The disk has no
-    /// scheduler unless the user gives it one: there is no seek to save, and writes to a zone are
-    /// kept in order by the block layer without it.
+    /// [`Operations::queue_rq`] may sleep (`BLK_MQ_F_BLOCKING`). By default the disk has no
+    /// scheduler: there are no seeks to avoid, and the block layer keeps writes to a zone in order
+    /// without a scheduler.
     pub(crate) fn new(nr_hw_queues: NonZeroU32, queue_depth: NonZeroU32) -> Result<Arc<Self>> {
         let cmd_size = u32::try_from(size_of::<Pdu<T>>())?;
         Arc::pin_init(
@@ -62,7 +62,7 @@ impl<T: Operations> TagSet<T> {
                     };
                     // SAFETY: `slot` is valid for writes, and pinned.
                     unsafe { slot.write(set) };
-                    // SAFETY: `slot` was initialised just now as the function wants it.
+                    // SAFETY: `slot` was initialised above, as the function requires.
                     to_result(unsafe { bindings::blk_mq_alloc_tag_set(slot) })
                 }),
                 _operations: PhantomData,
@@ -79,7 +79,8 @@ impl<T: Operations> TagSet<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for TagSet<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant. The disks that use it hold a reference to `self`.
+        // SAFETY: By the type invariant the tag set was allocated. Each disk that uses it holds a
+        // reference to `self`, so no disk uses it now.
         unsafe { bindings::blk_mq_free_tag_set(self.inner.get()) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kernel::miscdevice`: devices whose open files keep the module.
+//! `kernel::miscdevice`: devices whose open files hold a reference to the module.
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
@@ -16,8 +16,8 @@ use kernel::{
     prelude::*,
 };
 
-/// A registered misc device. The module can't be unloaded while a file of it is open, as if it
-/// were written in C: the crate's own registration does not name the owner.
+/// A registered misc device. The module can't be unloaded while a file of the device is open. The
+/// crate's own registration does not set the owner.
 #[pin_data]
 #[repr(transparent)]
 pub(crate) struct MiscDeviceRegistration<T: MiscDevice + 'static> {
@@ -28,9 +28,10 @@ pub(crate) struct MiscDeviceRegistration<T: MiscDevice + 'static> {
 impl<T: MiscDevice + 'static> MiscDeviceRegistration<T> {
     /// Registers a device.
     pub(crate) fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
-        // SAFETY: With success the device is registered, as the type invariants of the crate's
-        // registration want it, and stays where it is. That type, and this one, are `struct
-        // miscdevice`, transparently. Without, `misc_register()` has not kept anything.
+        // SAFETY: `Self` and the crate's registration are transparent wrappers of `struct
+        // miscdevice`. If `misc_register()` succeeds, the device is registered and pinned, as the
+        // type invariants of the crate's registration require. If it fails, it keeps no reference
+        // to the slot.
         unsafe {
             pin_init::pin_init_from_closure(move |slot: *mut Self| {
                 let slot = slot.cast::<bindings::miscdevice>();
@@ -47,12 +48,12 @@ impl<T: MiscDevice + 'static> MiscDeviceRegistration<T> {
 struct Operations<T: MiscDevice>(PhantomData<T>);
 
 impl<T: MiscDevice> Operations<T> {
-    /// The crate's, with the owner.
+    /// The file operations of the crate, with the owner set.
     const OWNED: bindings::file_operations = {
         let options = MiscDeviceOptions { name: c"" };
         bindings::file_operations {
             owner: crate::THIS_MODULE.as_ptr(),
-            // SAFETY: The crate has made a pointer of a reference to a constant.
+            // SAFETY: `fops` is from a reference to a constant, so it is valid for reads.
             ..unsafe { core::ptr::read(options.into_raw::<T>().fops) }
         }
     };

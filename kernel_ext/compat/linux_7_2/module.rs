@@ -7,9 +7,10 @@ use kernel::{
     ThisModule, //
 };
 
-/// Returns `THIS_MODULE` of the module `M`, which is this one.
+/// Returns `THIS_MODULE` of the module `M`, which is this module.
 ///
-/// There is no other that the driver could name, and its metadata does not have it yet.
+/// The driver can name no other module. In Linux 7.2, the metadata of a module does not contain
+/// `THIS_MODULE`.
 #[expect(
     clippy::extra_unused_type_parameters,
     reason = "Linux 7.3 finds the module by it"

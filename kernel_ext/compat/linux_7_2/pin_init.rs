@@ -8,9 +8,9 @@ use ::pin_init::PinInit;
 ///
 /// # Safety
 ///
-/// `slot` must be valid for writes and uninitialised, must not be used if this fails, and must stay
-/// where it is if this succeeds.
+/// `slot` must be valid for writes and uninitialised. If this fails, `slot` must not be used. If
+/// this succeeds, `slot` must not move.
 pub(crate) unsafe fn raw_try_init<T, E>(slot: *mut T, init: impl PinInit<T, E>) -> Result<(), E> {
-    // SAFETY: As for this function.
+    // SAFETY: This function has the same safety requirements.
     unsafe { init.__pinned_init(slot) }
 }

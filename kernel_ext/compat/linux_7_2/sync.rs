@@ -13,10 +13,10 @@ use kernel::{
     },
 };
 
-/// A spin lock that is held with interrupts disabled on this CPU.
+/// A spin lock that disables interrupts on this CPU while it is held.
 ///
-/// Each guard puts them back as they were when it was made, not counting as Linux 7.3 does: of
-/// guards that are there at the same time, the last one made must be dropped first.
+/// Each guard restores the interrupt state of its creation; it does not count, as Linux 7.3 does.
+/// So nested guards must be dropped in the reverse order of their creation.
 pub(crate) type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 
 /// Creates a [`SpinLockIrq`] initialiser with the given name and a newly-created lock class.
@@ -41,10 +41,11 @@ pub(crate) struct SpinLockIrqBackend;
 /// `lock` must be initialised.
 unsafe fn spin_lock_irqsave(lock: *mut bindings::spinlock_t) -> usize {
     #[cfg(not(CONFIG_PREEMPT_RT))]
-    // SAFETY: The lock is initialised, by the safety requirement, and begins with the raw one.
+    // SAFETY: By the safety requirement the lock is initialised. It begins with the raw lock.
     return unsafe { bindings::_raw_spin_lock_irqsave(lock.cast()) };
     #[cfg(CONFIG_PREEMPT_RT)]
-    // SAFETY: As above. Interrupts are handled by threads, which the lock keeps out.
+    // SAFETY: By the safety requirement the lock is initialised. Threads handle the interrupts, and
+    // the lock excludes them.
     return unsafe {
         bindings::spin_lock(lock);
         0
@@ -55,53 +56,54 @@ unsafe fn spin_lock_irqsave(lock: *mut bindings::spinlock_t) -> usize {
 ///
 /// # Safety
 ///
-/// `lock` must be held, and `flags` be what `spin_lock_irqsave` gave then.
+/// `lock` must be held, and `flags` must be the result of the matching `spin_lock_irqsave`.
 unsafe fn spin_unlock_irqrestore(lock: *mut bindings::spinlock_t, flags: usize) {
     #[cfg(not(CONFIG_PREEMPT_RT))]
-    // SAFETY: The lock is held and the flags are its, by the safety requirement. It begins with the
-    // raw one.
+    // SAFETY: By the safety requirement the lock is held, and `flags` are from its
+    // `spin_lock_irqsave`. It begins with the raw lock.
     unsafe {
         bindings::_raw_spin_unlock_irqrestore(lock.cast(), flags)
     };
     #[cfg(CONFIG_PREEMPT_RT)]
-    // SAFETY: The lock is held, by the safety requirement.
+    // SAFETY: By the safety requirement the lock is held.
     unsafe {
         let _ = flags;
         bindings::spin_unlock(lock)
     };
 }
 
-// SAFETY: The C lock excludes all others between `lock` and `unlock`, and `relock` is the default,
-// which does what `lock` does.
+// SAFETY: The C lock excludes all other holders between `lock` and `unlock`. `relock` is the
+// default, which calls `lock`.
 unsafe impl Backend for SpinLockIrqBackend {
     type State = bindings::spinlock_t;
-    /// Whether interrupts were enabled.
+    /// The interrupt state before `lock`.
     type GuardState = usize;
 
     unsafe fn init(ptr: *mut Self::State, name: *const c_char, key: *mut bindings::lock_class_key) {
-        // SAFETY: `ptr` is valid for writes, and `name` and `key` are valid for ever, by this
-        // function's requirements.
+        // SAFETY: By this function's requirements `ptr` is valid for writes, and `name` and `key`
+        // are valid forever.
         unsafe { bindings::__spin_lock_init(ptr, name, key) }
     }
 
     unsafe fn lock(ptr: *mut Self::State) -> Self::GuardState {
-        // SAFETY: The lock is initialised, by this function's requirement.
+        // SAFETY: By this function's requirement the lock is initialised.
         unsafe { spin_lock_irqsave(ptr) }
     }
 
     unsafe fn unlock(ptr: *mut Self::State, guard_state: &Self::GuardState) {
-        // SAFETY: The caller has locked it, by this function's requirement, and `guard_state` is
-        // what that gave.
+        // SAFETY: By this function's requirement the caller has locked it, and `guard_state` is the
+        // result of that `lock`.
         unsafe { spin_unlock_irqrestore(ptr, *guard_state) }
     }
 
     unsafe fn try_lock(_ptr: *mut Self::State) -> Option<Self::GuardState> {
-        // There is no such function, and nobody tries. The trait allows to fail.
+        // The kernel exports no suitable function, and no code calls this. The trait allows a
+        // failure.
         None
     }
 
     unsafe fn assert_is_held(ptr: *mut Self::State) {
-        // SAFETY: The lock is initialised, by this function's requirement.
+        // SAFETY: By this function's requirement the lock is initialised.
         unsafe { bindings::spin_assert_is_held(ptr) }
     }
 }

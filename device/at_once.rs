@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether the task that queues a request also carries it out.
+//!
+//! A trip through a workqueue costs more than all the rest of a small request. So the task enters
+//! the file system itself, with `IOCB_NOWAIT`, where that is safe and ends soon. [`is_allowed`] has
+//! every reason against it.
+//!
+//! Where it is allowed, it still needs a file that is open and long enough and, for a sequential
+//! zone, an idle zone with allocated space. If something is missing, or the file system returns
+//! EAGAIN, a work item does it, which may sleep.
+
+use crate::{
+    device::{
+        queue_rq::ZloopQueue,
+        zone_table::ZoneRef, //
+    },
+    kernel_ext::block::mq::{
+        ReqOp,
+        Request,
+        Submission, //
+    },
+};
+
+/// The largest request that the task carries out, in bytes. Larger ones should run in parallel.
+pub(crate) const MAX_BYTES: u32 = 128 << 10;
+
+/// Whether the current task may carry out a request that it queues for `zone`. For `queue_rq`, once
+/// for each request.
+pub(crate) fn is_allowed(
+    submission: &Submission<'_>,
+    zone: &ZoneRef<'_>,
+    request: &Request<ZloopQueue>,
+) -> bool {
+    // Kernel threads, reclaim, and tasks inside a transaction must not enter a file system.
+    let is_plain_task = submission.is_by_plain_task();
+    let suits_the_zone = match (request.op(), zone) {
+        (Some(ReqOp::Read), _) => true,
+        // The old data is read and saved first.
+        (Some(ReqOp::Write), ZoneRef::Conventional(_)) => {
+            !request.queue_data().shared().volatile_cache()
+        }
+        (Some(ReqOp::Write), ZoneRef::Sequential(zone)) => zone.may_write_at_once(is_plain_task),
+        _ => false,
+    };
+    suits_the_zone
+        && is_plain_task
+        && request.bytes() <= MAX_BYTES
+        // It waits for the medium.
+        && !request.is_fua()
+        // A fault may be a delay.
+        && !request.data().meets_faults()
+        // The I/O would be charged to the cgroup of the task.
+        && request.is_charged_to_current()
+}

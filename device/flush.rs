@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Flushes.
+//!
+//! A flush syncs the files of the zones that were changed since the last one, and the directory if
+//! files were made in it. The syncs of many files run in parallel.
+
+use crate::{
+    device::{
+        zone_table::ZoneRef,
+        Device, //
+    },
+    io_err_ratelimited,
+    kernel_ext::task::BlockIoScope, //
+};
+use kernel::{
+    error::to_result,
+    new_spinlock,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+
+/// Upper bound on parallel fsyncs. Each of them mostly waits for the disk, which merges them.
+const MAX_PARALLEL_SYNCS: usize = 64;
+
+impl Device {
+    /// Makes all acknowledged data durable; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// The last one: all zones are tried, and each failure has its message.
+    pub(crate) fn flush(&self) -> Result {
+        let mut flushing = self.flushing.lock();
+        let errno = Atomic::new(0);
+        pin_init::stack_pin_init!(let dirty = new_spinlock!(self.shared.dirty().take_all()));
+        let flush_next = || {
+            let next = dirty.lock().next();
+            if let Some(Err(err)) = next.map(|number| self.flush_zone(number)) {
+                errno.store(err.to_errno(), Relaxed);
+            }
+            next.is_some()
+        };
+        // Mostly there is one zone, which the current task syncs.
+        let nr_helpers = self
+            .shared
+            .dirty()
+            .count(MAX_PARALLEL_SYNCS)
+            .saturating_sub(1);
+        flushing.call(nr_helpers, &|| {
+            let _scope = BlockIoScope::enter();
+            while flush_next() {}
+        });
+        self.shared.files().sync().inspect_err(|err| {
+            io_err_ratelimited!(self.shared, "the directory can't be flushed: {err:?}");
+        })?;
+        to_result(errno.load(Relaxed))
+    }
+
+    /// Makes the data of a zone durable. After a failure the next flush tries it again.
+    fn flush_zone(&self, number: u32) -> Result {
+        let result = match self.zones.get(number) {
+            Some(ZoneRef::Sequential(zone)) => zone.flush(),
+            Some(ZoneRef::Conventional(zone)) => zone.flush(),
+            None => Ok(()),
+        };
+        result.inspect_err(|err| {
+            self.shared.dirty().mark(number);
+            io_err_ratelimited!(self.shared, "zone {number}: can't be flushed: {err:?}");
+        })
+    }
+}

@@ -179,7 +179,7 @@ pub(crate) fn transfer_now(
     zone: &ZoneRef<'_>,
     request: Request<ZloopQueue>,
 ) {
-    if let Err(request) = lanes.hand_over(request, submission.work_queue()) {
+    if let Err(request) = lanes.hand_over(request, submission) {
         let target = target_without_waiting(zone, &request);
         try_transfer(Some(submission), target, request);
     }

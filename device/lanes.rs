@@ -2,22 +2,25 @@
 
 //! Lanes, in which other CPUs carry out a part of a deep queue.
 //!
-//! A lane is a work item with a short queue of requests that need no waiting. The
-//! [`SharingPolicy`] of a CPU decides whether it uses the lanes. The CPU gives a request to the
-//! first lane that has room, and carries it out itself if none has. So the lanes are kept busy, no
-//! more of them run than are needed, and no request waits for long.
+//! A lane is a work item with a short queue of requests that need no waiting. The [`SharingPolicy`]
+//! of a CPU decides whether the CPU uses the lanes. The CPU gives a request to the first lane with
+//! room. If all lanes are full, it carries the request out itself. So the lanes stay busy, only as
+//! many of them run as are needed, and no request waits for long.
 
 use crate::{
-    device::io::transfer_in_lane,
-    device::sharing::{
-        SharingPolicy,
-        Verdict, //
+    device::{
+        io::transfer_in_lane,
+        queue_rq::ZloopQueue,
+        sharing::{
+            SharingPolicy,
+            Verdict, //
+        },
     },
-    device::queue_rq::ZloopQueue,
     kernel_ext::{
         block::mq::{
             Request,
-            RequestList, //
+            RequestList,
+            Submission, //
         },
         task::BlockIoScope,
         workqueue::Queue, //
@@ -38,49 +41,43 @@ use kernel::{
         Arc,
         SpinLock, //
     },
-    time::{
-        Instant,
-        Monotonic, //
-    },
     workqueue::{
         Work,
         WorkItem, //
     },
 };
 
-/// The number of lanes of a device, at most: so many CPUs help others.
+/// The largest number of lanes of a device: the number of CPUs that help others.
 const MAX_LANES: u32 = 3;
 
-/// The number of requests in a lane, at most. A lane that is never empty until the next request
-/// comes needs a few; more would only wait.
-const LANE_DEPTH: u32 = 4;
+/// The largest number of requests in a lane. With 12 of them the lane takes a batch of 8, as fio
+/// submits them at depth 32, and still has work when the next batch comes. 4 are half as fast then.
+const LANE_DEPTH: u32 = 12;
 
-/// The number of policies of a device, at most. CPUs whose numbers differ by a multiple of it share
-/// one.
+/// The largest number of policies of a device. CPUs whose numbers differ by a multiple of it share
+/// a policy.
 const MAX_POLICIES: u32 = 64;
 
 /// The lanes of a device.
 pub(crate) struct Lanes {
     lanes: KVec<Arc<Lane>>,
     cpus: Arc<KVec<Pin<KBox<Cpu>>>>,
-    /// The policies' clock counts from here.
-    epoch: Instant<Monotonic>,
 }
 
-/// What belongs to the tasks of one CPU. They may move to another one at any time, which does no
-/// harm but to the precision of what is measured.
+/// The sharing state of a CPU. A task may move to another CPU at any time, which only makes the
+/// measurement less precise.
 #[pin_data]
 struct Cpu {
-    /// The number of requests about which the policy need not be asked.
+    /// The number of requests that the CPU carries out before it asks the policy again.
     alone: Atomic<u32>,
-    /// The number of requests that were handed over and that no lane has begun with.
+    /// The number of requests of the CPU that wait in lanes.
     waiting: Atomic<u32>,
     #[pin]
     policy: SpinLock<SharingPolicy>,
 }
 
 impl Lanes {
-    /// The lanes of a new device: none if there is but one CPU.
+    /// Makes the lanes of a device. With one CPU there are none.
     pub(crate) fn new() -> Result<Self> {
         let others = nr_cpu_ids().saturating_sub(1);
         let mut cpus = KVec::new();
@@ -94,47 +91,31 @@ impl Lanes {
         for _ in 0..others.min(MAX_LANES) {
             lanes.push(Lane::new(cpus.clone())?, GFP_KERNEL)?;
         }
-        Ok(Self {
-            lanes,
-            cpus,
-            epoch: Instant::now(),
-        })
+        Ok(Self { lanes, cpus })
     }
 
-    /// Gives a request to another CPU, or back if the task should carry it out itself. `queue` is
-    /// the disk's.
+    /// Hands a request over to another CPU. Returns the request if the current task should carry it
+    /// out.
     pub(crate) fn hand_over(
         &self,
         request: Request<ZloopQueue>,
-        queue: &Queue,
+        submission: &Submission<'_>,
     ) -> Result<(), Request<ZloopQueue>> {
         let number = CpuId::current().as_u32() % MAX_POLICIES;
         let Some(cpu) = self.cpus.get(number as usize) else {
             return Err(request);
         };
-        let alone = cpu.alone.load(Relaxed);
-        if alone > 0 {
-            cpu.alone.store(alone - 1, Relaxed);
+        // A batch is a deep queue.
+        if !submission.is_batch() && !cpu.shares() {
             return Err(request);
         }
-        let is_deep = cpu.waiting.load(Relaxed) > 0;
-        let verdict = cpu.policy.lock().arrive(is_deep, || self.now());
-        match verdict {
-            Verdict::Alone(next) => cpu.alone.store(next.saturating_sub(1), Relaxed),
-            Verdict::Share => {
-                if let Some(lane) = self.lanes.iter().find(|lane| lane.has_room()) {
-                    request.data().set_cpu(number);
-                    let _ = cpu.waiting.fetch_add(1, Relaxed);
-                    lane.push(request, queue);
-                    return Ok(());
-                }
-            }
-        }
-        Err(request)
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(0)
+        let Some(lane) = self.lanes.iter().find(|lane| lane.has_room()) else {
+            return Err(request);
+        };
+        request.data().set_cpu(number);
+        let _ = cpu.waiting.fetch_add(1, Relaxed);
+        lane.push(request, submission.work_queue());
+        Ok(())
     }
 }
 
@@ -146,12 +127,29 @@ impl Cpu {
             policy <- new_spinlock!(SharingPolicy::new(), "zloop_sharing"),
         })
     }
+
+    /// Whether to hand a new request over.
+    fn shares(&self) -> bool {
+        let alone = self.alone.load(Relaxed);
+        if alone > 0 {
+            self.alone.store(alone - 1, Relaxed);
+            return false;
+        }
+        let waiting = self.waiting.load(Relaxed);
+        match self.policy.lock().arrive(current!().pid(), waiting) {
+            Verdict::Alone(next) => {
+                self.alone.store(next.saturating_sub(1), Relaxed);
+                false
+            }
+            Verdict::Share => true,
+        }
+    }
 }
 
 #[pin_data]
 struct Lane {
     cpus: Arc<KVec<Pin<KBox<Cpu>>>>,
-    /// The number of requests that are in the lane or just being carried out.
+    /// The number of requests that wait in the lane or are being carried out.
     len: Atomic<u32>,
     #[pin]
     queue: SpinLock<LaneQueue>,
@@ -162,7 +160,7 @@ struct Lane {
 #[derive(Default)]
 struct LaneQueue {
     requests: RequestList<ZloopQueue>,
-    /// Whether the work item will look at the queue again.
+    /// Whether the work item is queued or running, and will look at `requests` again.
     is_running: bool,
 }
 
@@ -213,7 +211,7 @@ impl WorkItem for Lane {
     fn run(this: Arc<Self>) {
         let _scope = BlockIoScope::enter();
         while let Some(request) = this.pop() {
-            // Before the request ends: the task that waits for it may queue the next one at once.
+            // Before the request ends: its task may then queue the next one.
             if let Some(cpu) = this.cpus.get(request.data().cpu() as usize) {
                 let _ = cpu.waiting.fetch_sub(1, Relaxed);
             }

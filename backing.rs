@@ -40,6 +40,7 @@
 pub(crate) mod directory;
 pub(crate) mod file_name;
 pub(crate) mod parallelism_probe;
+pub(crate) mod record_file;
 pub(crate) mod scan;
 pub(crate) mod zone_file;
 
@@ -50,6 +51,10 @@ use crate::{
             sequential_zone_number,
             Kind,
             ZoneFileName, //
+        },
+        record_file::{
+            RecordFile,
+            MODE, //
         },
         scan::ZoneFileSizes, //
     },
@@ -81,18 +86,16 @@ use kernel::{
 };
 
 /// The record of the device.
-const RECORD: &CStr = c"geometry";
-/// The next record while it is being written.
-const NEXT_RECORD: &CStr = c"geometry.new";
+const RECORD: RecordFile = RecordFile {
+    name: c"geometry",
+    next: c"geometry.new",
+};
 /// The mark of a directory that is being filled. It has the text of the record, too.
 const INCOMPLETE: &CStr = c"incomplete";
-/// A limit in bytes. Every valid record is shorter.
-const RECORD_MAX: usize = 1024;
+/// Every valid record is shorter, in bytes.
+const RECORD_MAX: u64 = 1024;
 /// A directory that mkfs makes in the root of an empty file system.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
-
-/// The permissions of all files: the C driver's.
-pub(crate) const MODE: u16 = 0o600;
 
 /// The contents of a directory.
 enum History {
@@ -110,7 +113,7 @@ impl History {
         if opened.exists(INCOMPLETE)? {
             return Ok(Self::Incomplete);
         }
-        if let Some(recorded) = read_record(opened, RECORD)? {
+        if let Some(recorded) = read_record(opened, RECORD.name)? {
             return Ok(Self::Made(Some(recorded)));
         }
         // The C driver's rule: if zone 0 has a file, of either kind, there is a device.
@@ -125,30 +128,24 @@ impl History {
 
 /// Reads a record. Returns [`None`] if the file is missing or empty.
 fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<KBox<DeviceOptions>>> {
-    let file = match opened.dir().open_file(name, flags::O_RDONLY) {
-        Err(err) if err == ENOENT => return Ok(None),
-        result => result.map_err(|err| opened.refuse_file(name, "can't open it", err))?,
+    let (id, (path, shown)) = (opened.id(), opened.shown(name));
+    let text = match record_file::read(opened.dir(), name, RECORD_MAX - 1) {
+        Err(err) if err == EFBIG => {
+            cmd_err!(
+                id,
+                "{path}/{shown} is damaged: must be shorter than {RECORD_MAX} bytes"
+            );
+            return Err(EINVAL);
+        }
+        result => result.map_err(|err| opened.refuse_file(name, "can't read it", err))?,
     };
-    let mut buffer = KVec::from_elem(0, RECORD_MAX, GFP_KERNEL)?;
-    let len = file
-        .read_at(&mut buffer, 0)
-        .map_err(|err| opened.refuse_file(name, "can't read it", err))?;
-    let text = buffer.get(..len).unwrap_or_default();
-    if text.is_empty() {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(None);
-    }
-    let (id, (path, name)) = (opened.id(), opened.shown(name));
-    if len == RECORD_MAX {
-        cmd_err!(
-            id,
-            "{path}/{name} is damaged: must be shorter than {RECORD_MAX} bytes"
-        );
-        return Err(EINVAL);
-    }
-    match DeviceOptions::parse(text) {
+    };
+    match DeviceOptions::parse(&text) {
         Ok(record) => Ok(Some(KBox::new(record, GFP_KERNEL)?)),
         Err(err) => {
-            cmd_err!(id, "{path}/{name} is damaged: {}", Shown(err));
+            cmd_err!(id, "{path}/{shown} is damaged: {}", Shown(err));
             Err(EINVAL)
         }
     }
@@ -429,7 +426,7 @@ impl DeviceDirectory {
     /// directory has failed.
     pub(crate) fn complete(mut self) -> Result {
         self.bring_to_record()
-            .map_err(|err| self.opened.refuse_file(RECORD, "can't write it", err))?;
+            .map_err(|err| self.opened.refuse_file(RECORD.name, "can't write it", err))?;
         self.opened.keep()?;
         self.progress = Progress::Complete;
         Ok(())
@@ -462,7 +459,8 @@ impl DeviceDirectory {
     /// Marks an empty directory as being filled.
     fn begin(&mut self) -> Result {
         self.progress = Progress::Making { zones: 0 };
-        self.write_record(INCOMPLETE)
+        let text = self.record_text()?;
+        record_file::write(self.opened.dir(), INCOMPLETE, text.to_bytes())
             .and_then(|()| self.opened.dir().sync())
             .map_err(|err| self.opened.refuse_file(INCOMPLETE, "can't make it", err))
     }
@@ -513,7 +511,7 @@ impl DeviceDirectory {
             .dir()
             .for_each_name(|name| {
                 // A record that is found here is empty or unfinished.
-                let (record, next) = (RECORD.to_bytes(), NEXT_RECORD.to_bytes());
+                let (record, next) = (RECORD.name.to_bytes(), RECORD.next.to_bytes());
                 let ignored: [&[u8]; 5] = [b".", b"..", LOST_AND_FOUND, record, next];
                 if !ignored.contains(&name) && matches!(found, Ok(None)) {
                     found = copy_of(name).map(Some);
@@ -546,30 +544,18 @@ impl DeviceDirectory {
         Ok(there)
     }
 
-    /// Writes the record to a file.
-    fn write_record(&self, name: &CStr) -> Result {
-        let text = CString::try_from_fmt(fmt!("{}\n", Shown(*self.options)))?;
-        self.opened.dir().unlink_if_there(name)?;
-        let file = self.opened.dir().create_file(name, flags::O_RDWR, MODE)?;
-        file.write_all_at(text.to_bytes(), 0)?;
-        file.sync()
+    /// The text of the record.
+    fn record_text(&self) -> Result<CString> {
+        Ok(CString::try_from_fmt(fmt!("{}\n", Shown(*self.options)))?)
     }
 
-    /// Replaces the record atomically. Until the directory is synced, a power failure may bring
-    /// back the old record.
     fn replace_record(&self) -> Result {
-        let dir = self.opened.dir();
-        self.write_record(NEXT_RECORD)
-            .and_then(|()| dir.rename(NEXT_RECORD, RECORD))
-            .inspect_err(|_| {
-                // If this fails, the next record that is written replaces the file.
-                let _ = dir.unlink_if_there(NEXT_RECORD);
-            })
+        RECORD.replace(self.opened.dir(), self.record_text()?.to_bytes())
     }
 
     fn unlink_records(&self) -> Result {
-        self.opened.unlink_if_there(RECORD)?;
-        self.opened.unlink_if_there(NEXT_RECORD)
+        self.opened.unlink_if_there(RECORD.name)?;
+        self.opened.unlink_if_there(RECORD.next)
     }
 
     /// Removes the files that an `add` has made for the first `zones` zones.

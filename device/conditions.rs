@@ -12,7 +12,10 @@
 //! file.
 
 use crate::{
-    backing::MODE,
+    backing::record_file::{
+        self,
+        RecordFile, //
+    },
     cmd_err,
     device::{
         zone_table::ZoneRef,
@@ -20,7 +23,6 @@ use crate::{
     },
     kernel_ext::{
         fmt::Shown,
-        fs::FileExt,
         task::BlockIoScope, //
     },
     options::recorded_declarations,
@@ -33,15 +35,15 @@ use crate::{
     },
 };
 use kernel::{
-    fs::file::flags,
     prelude::*,
     str::CString, //
 };
 
-/// The name of the record.
-const RECORD: &CStr = c"conditions";
-/// The name of a new record while it is being written.
-const NEXT_RECORD: &CStr = c"conditions.new";
+/// The record.
+const RECORD: RecordFile = RecordFile {
+    name: c"conditions",
+    next: c"conditions.new",
+};
 /// Upper bound on the length of a record in bytes: a line for every other zone of the largest
 /// device.
 const RECORD_MAX: u64 = 128 << 20;
@@ -209,14 +211,9 @@ impl Device {
             text.extend_from_slice(line.to_bytes(), GFP_KERNEL)?;
         }
         self.shared().files().with_directory(|directory| {
-            directory.unlink_if_there(NEXT_RECORD)?;
-            if text.is_empty() {
-                directory.unlink_if_there(RECORD)?;
-            } else {
-                let file = directory.create_file(NEXT_RECORD, flags::O_RDWR, MODE)?;
-                file.write_all_at(&text, 0)?;
-                file.sync()?;
-                directory.rename(NEXT_RECORD, RECORD)?;
+            match text.is_empty() {
+                true => RECORD.remove(directory)?,
+                false => RECORD.replace(directory, &text)?,
             }
             directory.sync()
         })?;
@@ -227,24 +224,8 @@ impl Device {
     /// Reads the record. It is empty if there is no file.
     fn read_record(&self) -> Result<KVVec<u8>> {
         self.shared().files().with_directory(|directory| {
-            let file = match directory.open_file(RECORD, flags::O_RDONLY) {
-                Err(err) if err == ENOENT => return Ok(KVVec::new()),
-                result => result?,
-            };
-            let size = file.size()?;
-            if size > RECORD_MAX {
-                return Err(EFBIG);
-            }
-            let mut text = KVVec::from_elem(0, usize::try_from(size)?, GFP_KERNEL)?;
-            let mut len = 0;
-            while let Some(rest @ [_, ..]) = text.get_mut(len..) {
-                match file.read_at(rest, len as u64)? {
-                    0 => break,
-                    more => len = len.saturating_add(more),
-                }
-            }
-            text.truncate(len);
-            Ok(text)
+            let text = record_file::read(directory, RECORD.name, RECORD_MAX)?;
+            Ok(text.unwrap_or_default())
         })
     }
 }

@@ -27,8 +27,8 @@ pub(crate) struct RecordFile {
 }
 
 impl RecordFile {
-    /// Replaces the record; may sleep. Until the directory is synced, a power failure may bring back
-    /// the old one.
+    /// Replaces the record; may sleep. Until the directory is synced, a power failure may bring
+    /// back the old one.
     ///
     /// # Errors
     ///

@@ -39,10 +39,6 @@ use crate::{
             },
             Status, //
         },
-        compat::sync::{
-            new_spinlock_irq,
-            SpinLockIrq, //
-        },
         fmt::Shown,
         fs::{
             FileExt,
@@ -72,6 +68,10 @@ use crate::{
     },
 };
 
+use crate::kernel_ext::compat::sync::{
+    new_spinlock_irq,
+    SpinLockIrq, //
+};
 use kernel::{
     alloc::Flags,
     block::SECTOR_SHIFT,

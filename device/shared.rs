@@ -22,15 +22,9 @@ use crate::{
         },
         reset_all::ResetAllQueue, //
     },
-    kernel_ext::{
-        compat::sync::{
-            new_spinlock_irq,
-            SpinLockIrq, //
-        },
-        fs::{
-            FileExt,
-            IoAlignment, //
-        },
+    kernel_ext::fs::{
+        FileExt,
+        IoAlignment, //
     },
     log::RateLimit,
     options::{
@@ -50,6 +44,10 @@ use crate::{
 
 use core::num::NonZeroU32;
 
+use crate::kernel_ext::compat::sync::{
+    new_spinlock_irq,
+    SpinLockIrq, //
+};
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,

@@ -229,7 +229,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Declares zones to have failed or to be good, and tells the block layer.
+    /// Carries out `zone_readonly`, `zone_offline` and `zone_good`: declares the zones, and tells
+    /// the block layer.
     fn declare(&self, id: u32, declaration: &ConditionOverride) -> Result {
         let mut live = self
             .take_device(id, State::Changing)

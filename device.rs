@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device: its construction, and the folder's modules.
-//!
-//! A request takes this way: `queue_rq.rs` finds its zone; `at_once.rs` decides whether the current
-//! task carries it out; `io.rs` does so for reads and conventional zones, `sequential.rs` for all
-//! changes of sequential zones; `flush.rs`, `discard.rs` and `reset_all.rs` have the rest.
+//! A device. `zloop.rs` describes the files of the folder.
 
 pub(crate) mod at_once;
 pub(crate) mod block_set;
@@ -104,7 +100,8 @@ pub(crate) struct Device {
     zones: Zones,
     /// Whether the file system can punch holes.
     has_holes: bool,
-    /// Held during a flush. The next flush must not end before it, since it relies on its syncs.
+    /// Held during a flush. A second flush finds no dirty zones, because the first one took them.
+    /// So it must wait until the first one has ended.
     #[pin]
     flushing: Mutex<ParallelWork>,
     /// Other CPUs carry out a part of a deep queue here.

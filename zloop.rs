@@ -25,7 +25,7 @@
 //! ```
 //!
 //! "At once" means that the task that queues the request carries it out. Most small reads and
-//! writes need no work item.
+//! writes need no work item. `write.rs` below `sequential.rs` gives an append its sector.
 //!
 //! The folders follow, from the top to the bottom. A file imports only from its own folder and from
 //! the folders below it:
@@ -33,9 +33,12 @@
 //! - `control.rs`: `/dev/zloop-control` and the registry of devices.
 //! - `device.rs`, `device/`: a device. `zone_table.rs` has its zones, and `shared.rs` has the data
 //!   that all of them use. `queue_rq.rs` gets the requests, and `at_once.rs` decides which of them
-//!   are carried out at once. `sequential.rs` is a sequential zone at work. `zone_queue.rs` ties
-//!   the zone model to requests and atomics. `preallocation.rs` decides which zones have space
-//!   allocated for later writes. `flush.rs` makes data durable. `reset_all.rs` resets all zones.
+//!   are carried out at once, with `plug_depth.rs` for writes. `io.rs` carries out reads and
+//!   writes to conventional zones, `discard.rs` discards and write zeroes, `sequential.rs` all
+//!   changes of a sequential zone. `lanes.rs` gives a part of a deep queue to other CPUs, and
+//!   `sharing.rs` decides when. `zone_queue.rs` ties the zone model to requests and atomics.
+//!   `preallocation.rs` decides which zones have space allocated for later writes. `flush.rs`
+//!   makes data durable. `reset_all.rs` resets all zones.
 //!   `report.rs` reports zones. `conditions.rs` declares zones read-only or offline, and
 //!   `inject.rs` makes requests fail. `undo_log.rs` keeps the previous data of a conventional zone
 //!   until a flush. `counters.rs` and `debugfs.rs` are for debugfs. `teardown.rs` closes a device.
@@ -51,10 +54,12 @@
 //! `device/{block_set,sharing}.rs` are pure: they use no kernel type, and their tests run without a
 //! kernel.
 //!
-//! Lock order, outermost first. A task may hold the first three across I/O, the other three never:
+//! Lock order, outermost first. A task may hold the second and the third across I/O, the others
+//! never:
 //!
-//! 1. the registry of devices (`control.rs`); it is not held while a device is made or removed
-//! 2. the flush lock of a device, and the lock of its declared conditions
+//! 1. the registry of devices (`control.rs`)
+//! 2. the flush lock of a device, and the lock of its declared conditions; the teardown of a device
+//!    takes them inside its `closer`
 //! 3. the lock around the syncs of a sequential zone
 //! 4. a sequential zone's state; a task never holds those of two zones
 //! 5. the open set of a device
@@ -63,7 +68,7 @@
 //! The lock of a conventional zone's undo log comes after the second, and is held across I/O, too.
 //! So are two locks of `backing/zone_file.rs`: the lock for files that were created since the
 //! directory was synced, with only the directory inside it, and the lock for the result of a zone
-//! file's sync, with only a zone's state inside it.
+//! file's sync, with nothing inside it.
 //!
 //! Leaf locks: a zone's file, the directory of the files, the open files, the preallocated zones,
 //! the resets of all zones, the faults, the entries of the zone table, the lanes and their policy.

@@ -125,7 +125,7 @@ impl ZoneFiles {
             Err(err) if err == EINVAL => Err(EIO),
             result => result,
         });
-        // A flush updates the timestamps: see `Device::flush_zone`.
+        // A flush updates the timestamps: see `DeviceShared::sync_file`.
         opened.map(OpenFile::defer_mtime)
     }
 

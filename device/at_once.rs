@@ -4,11 +4,13 @@
 //!
 //! A trip through a workqueue costs more than all the rest of a small request. So the task enters
 //! the file system itself, with `IOCB_NOWAIT`, where that is safe and ends soon. [`is_allowed`] has
-//! every reason against it.
+//! the reasons against it that follow from the task and the request.
 //!
-//! Where it is allowed, it still needs a file that is open and long enough and, for a sequential
-//! zone, an idle zone with allocated space. If something is missing, or the file system returns
-//! EAGAIN, a work item does it, which may sleep.
+//! The zone must be ready, too: its file is open and long enough; a sequential zone is idle and has
+//! allocated space. `io.rs` and `sequential/write.rs` check this under the zone's locks. If
+//! something is missing, or the file system returns EAGAIN, a work item does it, which may sleep.
+//!
+//! Of a deep queue, another CPU carries a part out in the place of the task: see `lanes.rs`.
 
 use crate::{
     device::{

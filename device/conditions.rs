@@ -67,7 +67,8 @@ impl Device {
         }
     }
 
-    /// Declares zones failed or good, and records it; may sleep.
+    /// Carries out `zone_readonly`, `zone_offline` and `zone_good`: declares zones failed or good,
+    /// and records it; may sleep.
     ///
     /// The caller then revalidates the zones: the block layer has their old conditions.
     ///

@@ -58,8 +58,8 @@ impl Counters {
     }
 
     /// Counts a request that ends.
-    pub(crate) fn request_ended(&self, command: ReqOp, status: Status) {
-        if let Some(requests) = self.requests.get(index(command)) {
+    pub(crate) fn request_ended(&self, op: ReqOp, status: Status) {
+        if let Some(requests) = self.requests.get(index(op)) {
             let _ = requests.all.fetch_add(1, Relaxed);
             if status != Status::OK {
                 let _ = requests.failed.fetch_add(1, Relaxed);
@@ -93,8 +93,8 @@ fn index(op: ReqOp) -> usize {
 /// Writes a line for each number: a name, and the number.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (command, name) in OPERATIONS {
-            if let Some(requests) = self.requests.get(index(command)) {
+        for (op, name) in OPERATIONS {
+            if let Some(requests) = self.requests.get(index(op)) {
                 writeln!(f, "{name} {}", requests.all.load(Relaxed))?;
                 writeln!(f, "{name}_errors {}", requests.failed.load(Relaxed))?;
             }

@@ -2,8 +2,9 @@
 
 //! Flushes.
 //!
-//! A flush syncs the files of the zones that were changed since the last one, and the directory if
-//! files were made in it. The syncs of many files run in parallel.
+//! A flush syncs the files of the zones that have changed since the last one, and the directory if
+//! files were made in it. The syncs of many files run in parallel. `zone/durability.rs` has the
+//! promises, also those after a failed flush.
 
 use crate::{
     device::{
@@ -27,11 +28,12 @@ use kernel::{
 const MAX_PARALLEL_SYNCS: usize = 64;
 
 impl Device {
-    /// Makes all acknowledged data durable; may sleep.
+    /// Makes all data durable whose write had ended when the flush began; may sleep.
     ///
     /// # Errors
     ///
-    /// The last one: all zones are tried, and each failure has its message.
+    /// That of the directory, or else of the last zone that has failed. All zones are tried, and
+    /// each failure has its message.
     pub(crate) fn flush(&self) -> Result {
         let mut flushing = self.flushing.lock();
         let errno = Atomic::new(0);

@@ -113,7 +113,7 @@ impl FaultInjection {
         self.armed.load(Relaxed)
     }
 
-    /// Calls `f` with the faults, and removes those that are used up.
+    /// Calls `question` with the faults, unless there are none.
     fn ask<R>(&self, question: impl FnOnce(&mut Faults<KVec<Sectors>>) -> R) -> Option<R> {
         if !self.is_armed() {
             return None;

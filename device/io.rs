@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One request, from the moment it is started to its end.
+//! Requests that are carried out one by one: all reads, and writes to conventional zones.
 //!
-//! This file carries out reads and writes to conventional zones. `device/sequential.rs` carries out
-//! all changes of sequential zones.
+//! `sequential.rs` carries out all changes of sequential zones.
 //!
 //! The task that queues a small request first tries it itself, without waiting: see
 //! [`at_once`](crate::device::at_once). If that fails, a work item repeats the request. The work

@@ -19,16 +19,16 @@ use kernel::sync::atomic::{
 
 /// What is known of the plug of a zone.
 pub(crate) struct PlugDepth {
-    /// The number of writes from tasks since the last one from the plug. It counts from the start
-    /// again after [`Self::TERM`].
+    /// The number of writes from tasks since the last one from the plug. After
+    /// [`Self::REPROBE_AFTER`] of them it starts at 0 again.
     from_tasks: Atomic<u32>,
 }
 
 impl PlugDepth {
     /// The number of writes that a worker is given until the plug counts as empty.
     const PROBES: u32 = 2;
-    /// The number of writes after which that is tried again.
-    const TERM: u32 = 256;
+    /// After this number of writes the driver probes again.
+    const REPROBE_AFTER: u32 = 256;
 
     pub(crate) fn new() -> Self {
         Self {
@@ -38,14 +38,14 @@ impl PlugDepth {
 
     /// Notes a write, by a plain task or by the plug's worker. Returns whether more writes are
     /// expected to wait in the plug.
-    pub(crate) fn arrive(&self, is_by_plain_task: bool) -> bool {
+    pub(crate) fn note_write(&self, is_by_plain_task: bool) -> bool {
         if !is_by_plain_task {
             // RELAXED: An estimate. Two writes of a zone never arrive at a time.
             self.from_tasks.store(0, Relaxed);
             return true;
         }
         let nr = self.from_tasks.load(Relaxed);
-        let next = if nr < Self::TERM { nr + 1 } else { 0 };
+        let next = if nr < Self::REPROBE_AFTER { nr + 1 } else { 0 };
         self.from_tasks.store(next, Relaxed);
         nr < Self::PROBES
     }

@@ -107,8 +107,8 @@ pub(crate) struct SequentialZone {
     syncing: Mutex<()>,
     /// Whether the zone is declared offline, for reads.
     offline: AtomicFlag,
-    /// Whether writes wait in the zone write plug.
-    depth: PlugDepth,
+    /// An estimate of whether writes wait in the zone write plug.
+    plug_depth: PlugDepth,
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -176,7 +176,7 @@ impl SequentialZone {
                 durability: Durability::new(written),
                 syncing <- new_mutex!((), "zloop_zone_sync"),
                 offline: AtomicFlag::new(false),
-                depth: PlugDepth::new(),
+                plug_depth: PlugDepth::new(),
                 state <- new_mutex!(state, "zloop_zone"),
                 queue <- new_spinlock_irq!(ZoneQueue::new(), "zloop_zone_queue"),
                 work <- new_work!("zloop_zone"),
@@ -342,7 +342,7 @@ impl SequentialZone {
         }
     }
 
-    /// Sets whether the end of the file is known.
+    /// Sets what is known of the end of the file.
     fn set_file_state(&self, file: FileState) {
         self.queue.lock().set_file_state(file, &self.durability);
     }

@@ -6,7 +6,8 @@
 //! with a deep queue then does all the work on its own CPU, while other CPUs may be idle. With
 //! their help it completes more requests, though each request costs more.
 //!
-//! The driver can't ask for the depth of a queue, so the policy finds it by trying. It hands a few
+//! Nobody knows the depth of the queue: a task that carries out its requests has one under way at a
+//! time. So the policy finds it by trying. It hands a few
 //! requests over to other CPUs. If the same task queues more requests before these have ended, its
 //! queue is deep. A task that waits for each request never does that.
 //!
@@ -52,7 +53,7 @@ impl SharingPolicy {
     const LONGEST_PAUSE: u32 = 1 << 11;
     /// The number of requests that are handed over to learn the depth.
     const PROBES: u32 = 6;
-    /// A deep queue is shallow after this number of requests that have found it so.
+    /// After this number of requests in a row that find no deep queue, the queue counts as shallow.
     const PATIENCE: u32 = 128;
 
     /// A policy that has just begun.

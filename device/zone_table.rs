@@ -3,8 +3,9 @@
 //! The zones of a device, most of which are not in use.
 //!
 //! A device may have a million zones. So each zone has a small entry, which holds the number of
-//! sectors that were written when the device was added. The first request that needs more allocates
-//! the zone's locks, queue and file. The entry then keeps them as long as the device exists.
+//! sectors that were written when the device was added. The first request that changes the zone or
+//! reads its data allocates the zone's locks, queue and file. The entry then keeps them as long as
+//! the device exists.
 //!
 //! A zone that is not in use is not open, and reads behind the written sectors return zeros.
 
@@ -173,7 +174,8 @@ pub(crate) struct SequentialEntry {
     found: u64,
 }
 
-// The memory of a zone that is not in use, except for its bits. There may be millions.
+// The memory of a zone that is not in use, except for its bit in the set of dirty zones. There may
+// be millions.
 static_assert!(size_of::<SequentialEntry>() + size_of::<Slot>() <= 36);
 
 impl SequentialEntry {

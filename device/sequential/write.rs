@@ -63,7 +63,7 @@ impl SequentialZone {
     /// whether or not that is a plain task.
     pub(crate) fn may_write_at_once(&self, is_by_plain_task: bool) -> bool {
         // In the plug the block layer merges them.
-        let waits_in_plug = self.depth.arrive(is_by_plain_task);
+        let waits_in_plug = self.plug_depth.note_write(is_by_plain_task);
         !waits_in_plug && self.shared.nowait_extend().is_worth_trying()
     }
 

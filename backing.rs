@@ -546,7 +546,7 @@ impl DeviceDirectory {
 
     /// The text of the record.
     fn record_text(&self) -> Result<CString> {
-        Ok(CString::try_from_fmt(fmt!("{}\n", Shown(*self.options)))?)
+        CString::try_from_fmt(fmt!("{}\n", Shown(*self.options)))
     }
 
     fn replace_record(&self) -> Result {

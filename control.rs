@@ -32,7 +32,7 @@ use crate::{
             DeviceStatus,
             StatusRoot, //
         },
-        inject::MAX_ROWS,
+        inject::MAX_RANGES,
         queue_rq::ZloopQueue,
         teardown::Teardown,
         Device, //
@@ -287,7 +287,7 @@ impl Registry {
         device.shared().faults().inject(injection).map_err(|_| {
             cmd_err!(
                 id,
-                "inject: too many ranges of bad sectors: must be at most {MAX_ROWS} for reads, \
+                "inject: too many ranges of bad sectors: must be at most {MAX_RANGES} for reads, \
                  and for writes"
             );
             ENOSPC

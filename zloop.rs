@@ -42,8 +42,8 @@
 //!   `report.rs` reports zones. `conditions.rs` declares zones read-only or offline, and
 //!   `inject.rs` makes requests fail. `undo_log.rs` keeps the previous data of a conventional zone
 //!   until a flush. `counters.rs` and `debugfs.rs` are for debugfs. `teardown.rs` closes a device.
-//! - `backing.rs`, `backing/`: the directory of a device and its files. `scan.rs` looks up their
-//!   sizes.
+//! - `backing.rs`, `backing/`: the directory of a device and its files. `zone_file.rs` opens and
+//!   closes a zone's file, `record_file.rs` replaces a record, and `scan.rs` looks up the sizes.
 //! - `options.rs`, `options/`: the command language, the geometry, the record of a device.
 //! - `zone.rs`, `zone/`: the zone model.
 //! - `fault.rs`, `fault/`: the effect of an injected fault and of a power loss.

@@ -43,9 +43,13 @@ impl RecordFile {
     }
 
     /// Removes the record; may sleep. A missing record is not an error.
+    ///
+    /// # Errors
+    ///
+    /// The file system's. The record is unchanged then.
     pub(crate) fn remove(&self, directory: &Directory) -> Result {
-        directory.unlink_if_there(self.name)?;
-        directory.unlink_if_there(self.next)
+        directory.unlink_if_there(self.next)?;
+        directory.unlink_if_there(self.name)
     }
 }
 

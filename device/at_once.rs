@@ -7,8 +7,9 @@
 //! the reasons against it that follow from the task and the request.
 //!
 //! The zone must be ready, too: its file is open and long enough; a sequential zone is idle and has
-//! allocated space. `io.rs` and `sequential/write.rs` check this under the zone's locks. If
-//! something is missing, or the file system returns EAGAIN, a work item does it, which may sleep.
+//! allocated space. `io.rs` and `sequential/write.rs` check this. The answer may change at once,
+//! but the file system does not wait with `IOCB_NOWAIT`. If something is missing, or the file
+//! system returns EAGAIN, a work item does it, which may sleep.
 //!
 //! Of a deep queue, another CPU carries a part out in the place of the task: see `lanes.rs`.
 
@@ -36,17 +37,13 @@ pub(crate) fn is_allowed(
 ) -> bool {
     // Kernel threads, reclaim, and tasks inside a transaction must not enter a file system.
     let is_plain_task = submission.is_by_plain_task();
-    let suits_the_zone = match (request.op(), zone) {
-        (Some(ReqOp::Read), _) => true,
-        // The old data is read and saved first.
-        (Some(ReqOp::Write), ZoneRef::Conventional(_)) => {
-            !request.queue_data().shared().volatile_cache()
-        }
-        (Some(ReqOp::Write), ZoneRef::Sequential(zone)) => zone.may_write_at_once(is_plain_task),
+    // The block layer merges the writes that wait in the zone write plug.
+    let waits_in_plug = match (request.op(), zone) {
+        (Some(ReqOp::Write), ZoneRef::Sequential(zone)) => zone.note_write(is_plain_task),
         _ => false,
     };
-    suits_the_zone
-        && is_plain_task
+    is_plain_task
+        && !waits_in_plug
         && request.bytes() <= MAX_BYTES
         // It waits for the medium.
         && !request.is_fua()
@@ -54,4 +51,16 @@ pub(crate) fn is_allowed(
         && !request.data().meets_faults()
         // The I/O would be charged to the cgroup of the task.
         && request.is_charged_to_current()
+        && match (request.op(), zone) {
+            (Some(ReqOp::Read), _) => true,
+            // The old data is read and saved first.
+            (Some(ReqOp::Write), ZoneRef::Conventional(_)) => {
+                !request.queue_data().shared().volatile_cache()
+            }
+            // Asked last, because each question counts.
+            (Some(ReqOp::Write), ZoneRef::Sequential(_)) => {
+                request.queue_data().shared().nowait_extend().is_worth_trying()
+            }
+            _ => false,
+        }
 }

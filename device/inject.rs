@@ -38,7 +38,7 @@ use kernel::{
 };
 
 /// The largest number of ranges of bad sectors of a device, for reads and for writes each.
-pub(crate) const MAX_ROWS: usize = 512;
+pub(crate) const MAX_RANGES: usize = 512;
 
 /// The faults of a device.
 #[pin_data]
@@ -75,7 +75,7 @@ impl FaultInjection {
     /// Makes an empty set of faults, with room for bad sectors.
     pub(crate) fn new() -> Result<impl PinInit<Self>> {
         let none = Sectors::new(0, 0).ok_or(EINVAL)?;
-        let rows = || KVec::from_elem(none, MAX_ROWS, GFP_KERNEL);
+        let rows = || KVec::from_elem(none, MAX_RANGES, GFP_KERNEL);
         let faults = Faults::new(rows()?, rows()?);
         Ok(pin_init!(Self {
             armed: AtomicFlag::new(false),

@@ -4,8 +4,12 @@
 //!
 //! A lane is a work item with a short queue of requests that need no waiting. The [`SharingPolicy`]
 //! of a CPU decides whether the CPU uses the lanes. The CPU gives a request to the first lane with
-//! room. If all lanes are full, it carries the request out itself. So the lanes stay busy, only as
-//! many of them run as are needed, and no request waits for long.
+//! room. If all lanes are full, it carries the request out itself. So one lane takes a queue that
+//! is not deeper than a lane, and only deeper ones keep several CPUs busy.
+//!
+//! Nobody checks whether a CPU is idle. If none is, each request costs a little more: in QEMU with
+//! two CPUs, four jobs at depth 16 read 0.93 times as fast as without lanes, and overwrite 1.18
+//! times as fast, while one job is 1.5 to 2.3 times as fast.
 
 use crate::{
     device::{
@@ -50,8 +54,9 @@ use kernel::{
 /// The largest number of lanes of a device: the number of CPUs that help others.
 const MAX_LANES: u32 = 3;
 
-/// The largest number of requests in a lane. With 12 of them the lane takes a batch of 8, as fio
-/// submits them at depth 32, and still has work when the next batch comes. 4 are half as fast then.
+/// The number of requests at which a lane is full. Several CPUs may exceed it by a few. With 12 the
+/// lane takes a batch of 8, as fio submits them at depth 32, and still has work when the next batch
+/// comes. With 4 it was half as fast then.
 const LANE_DEPTH: u32 = 12;
 
 /// The largest number of policies of a device. CPUs whose numbers differ by a multiple of it share
@@ -105,8 +110,8 @@ impl Lanes {
         let Some(cpu) = self.cpus.get(number as usize) else {
             return Err(request);
         };
-        // A batch is a deep queue.
-        if !submission.is_batch() && !cpu.shares() {
+        let is_deep = submission.nr_requests() >= SharingPolicy::DEEP_BATCH;
+        if !is_deep && !cpu.shares() {
             return Err(request);
         }
         let Some(lane) = self.lanes.iter().find(|lane| lane.has_room()) else {

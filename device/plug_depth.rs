@@ -8,9 +8,10 @@
 //! takes no while: it ends before the task queues the next one. That is best for a task which waits
 //! for each write, and bad for one which queues many.
 //!
-//! The driver can't look into the plug. But what has waited there is queued by a kworker. So the
-//! writes of a zone are carried out by a worker while such writes arrive, and at once when none has
-//! arrived for a few writes. Now and then a few more are given to a worker to look again.
+//! The driver can't look into the plug. But a kworker queues the writes that have waited there. So
+//! a worker carries out the writes of a zone while a kernel thread queues some of them. When none
+//! has done so for a few writes, the task carries out its writes at once. Now and then a worker
+//! gets a few more, to find out again.
 
 use kernel::sync::atomic::{
     Atomic,
@@ -19,7 +20,7 @@ use kernel::sync::atomic::{
 
 /// What is known of the plug of a zone.
 pub(crate) struct PlugDepth {
-    /// The number of writes from tasks since the last one from the plug. After
+    /// The number of writes from plain tasks since the last one from a kernel thread. After
     /// [`Self::REPROBE_AFTER`] of them it starts at 0 again.
     from_tasks: Atomic<u32>,
 }
@@ -36,11 +37,12 @@ impl PlugDepth {
         }
     }
 
-    /// Notes a write, by a plain task or by the plug's worker. Returns whether more writes are
-    /// expected to wait in the plug.
+    /// Notes a write, by a plain task or another one, which may be the plug's worker. Returns
+    /// whether more writes are expected to wait in the plug.
     pub(crate) fn note_write(&self, is_by_plain_task: bool) -> bool {
+        // RELAXED, all of them: An estimate. Writes of a zone arrive one at a time, because of the
+        // plug.
         if !is_by_plain_task {
-            // RELAXED: An estimate. Two writes of a zone never arrive at a time.
             self.from_tasks.store(0, Relaxed);
             return true;
         }

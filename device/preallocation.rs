@@ -109,8 +109,8 @@ impl PreallocatedZones {
 /// Some file systems can't do it at all; the others fail now and then. Each failure costs
 /// [`COST`](Self::COST) credits and each question earns one. So what fails less often than one time
 /// in `COST` is always tried, and what always fails is tried once after each pause. A pause is
-/// counted in questions. A write that goes through the workqueue asks twice: whether to write at
-/// once, and whether to preallocate.
+/// counted in questions. A write may ask twice: whether to write at once, and then whether to
+/// preallocate.
 pub(crate) struct NowaitBackoff {
     /// The credits. While they are negative, the answer is no.
     credit: Atomic<i32>,

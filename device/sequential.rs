@@ -429,7 +429,7 @@ impl SequentialZone {
             return Ok(());
         };
         let block = FileSize::from(self.shared.block_size());
-        let flushed = self.state.lock().sync.discard() << SECTOR_SHIFT;
+        let flushed = self.state.lock().sync.flushed() << SECTOR_SHIFT;
         let size = file.size()?;
         // A file that was cut from outside has no unflushed data.
         let Some(unflushed) = size.checked_sub(flushed) else {
@@ -441,6 +441,9 @@ impl SequentialZone {
         if size > end {
             file.truncate(end)?;
             self.file.sync(&file)?;
+        }
+        if left == 0 {
+            self.state.lock().sync.discarded();
         }
         Ok(())
     }

@@ -6,10 +6,10 @@
 //! with a deep queue then does all the work on its own CPU, while other CPUs may be idle. With
 //! their help it completes more requests, though each request costs more.
 //!
-//! Nobody knows the depth of the queue: a task that carries out its requests has one under way at a
-//! time. So the policy finds it by trying. It hands a few
-//! requests over to other CPUs. If the same task queues more requests before these have ended, its
-//! queue is deep. A task that waits for each request never does that.
+//! The driver does not see the depth of the queue: a task that carries out its own requests has one
+//! under way at a time. So the policy finds the depth by trying. It hands a few requests over to
+//! other CPUs. If the same task queues another request while two of them still wait, its queue is
+//! deep. A task that waits for each request never does that.
 //!
 //! ```text
 //!   Alone      the task carries out its requests. After a pause:
@@ -18,7 +18,7 @@
 //!   Sharing    requests are handed over.
 //! ```
 //!
-//! A task that waits for each request soon has 6 of 2,048 requests handed over.
+//! A task that waits for each request soon has 6 of 2,054 requests handed over.
 //!
 //! Nothing here knows the kernel.
 
@@ -47,6 +47,8 @@ impl SharingPolicy {
     /// With one that is being carried out, and the next one, these are 4: sharing does not pay for
     /// fewer.
     const DEEP: u32 = 2;
+    /// So is one whose requests arrive together, if there are this many.
+    pub(crate) const DEEP_BATCH: usize = 4;
     /// The shortest pause in requests.
     const SHORTEST_PAUSE: u32 = 64;
     /// The longest pause in requests.

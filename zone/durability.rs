@@ -33,7 +33,7 @@
 //! end_flush                |         | max     |           |            |        |
 //! end_flush, unreported    |         |         |           | no         |        |
 //! flush_failed             |         |         | uncertain | no         |        |
-//! discard                  |         |         |           | no         |        |
+//! discarded                |         |         |           | no         |        |
 //! ```
 //!
 //! "Data" is data that was written and not flushed. "Min" is the smaller one of `flushed` and the
@@ -44,7 +44,7 @@
 //!
 //! - After a successful flush, all data is durable that was written before the flush began, unless
 //!   another flush has failed since the write.
-//! - A flush fails if data was lost and no flush has failed since the loss. Data that is discarded
+//! - A flush fails if data was lost and no flush has failed since the loss. Data that was discarded
 //!   on purpose, for example by a simulated power failure, does not count as lost.
 //! - After a successful finish or reset, the full or empty zone is durable, even if an earlier
 //!   finish or reset has failed.
@@ -279,11 +279,9 @@ impl SyncState {
         Ok(())
     }
 
-    /// All data that is not durable is about to be discarded, so its errors do not matter. Returns
-    /// the start of this data, in sectors of the zone.
-    pub(crate) fn discard(&mut self) -> u64 {
+    /// All data that is not durable was discarded. The error that a finish got was of that data.
+    pub(crate) fn discarded(&mut self) {
         self.unreported = false;
-        self.flushed
     }
 
     /// The sync of a flush has failed. The flush reports the error.

@@ -79,7 +79,7 @@ impl SequentialZone {
         }
     }
 
-    pub(super) fn zone_command(
+    fn zone_command(
         &self,
         request: &Request<ZloopQueue>,
         command: ZoneCommand,
@@ -97,7 +97,7 @@ impl SequentialZone {
     }
 
     /// Fails if the injected faults make this command fail.
-    pub(super) fn fail_command(&self, command: ZoneCommand) -> Result<(), ZoneMgmtError> {
+    fn fail_command(&self, command: ZoneCommand) -> Result<(), ZoneMgmtError> {
         if self.shared.faults().fails(command) {
             return Err(ZoneMgmtError::Injected);
         }
@@ -105,7 +105,7 @@ impl SequentialZone {
     }
 
     /// Applies a rule of the zone model to the zone and the open set.
-    pub(super) fn with_zone<R>(
+    fn with_zone<R>(
         &self,
         rule: impl FnOnce(&mut ZoneState, &mut OpenSet) -> Result<R, ZoneError>,
     ) -> Result<R, ZoneMgmtError> {
@@ -115,7 +115,7 @@ impl SequentialZone {
     }
 
     /// Writes zeros at the write pointer, by making the file longer.
-    pub(super) fn write_zeroes(&self, request: &Request<ZloopQueue>) -> Result<(), ZoneMgmtError> {
+    fn write_zeroes(&self, request: &Request<ZloopQueue>) -> Result<(), ZoneMgmtError> {
         let sectors = u64::from(request.sectors());
         let target = Target::Sector(self.shared.geometry().offset_in_zone(request.sector()));
         let start = self.with_zone(|zone, set| zone.write(set, target, sectors))?;
@@ -154,7 +154,7 @@ impl SequentialZone {
 
     /// Fills the zone, durably. A zone may be full and not yet durable: after writes, or after a
     /// finish whose sync has failed.
-    pub(super) fn finish(&self) -> Result<(), ZoneMgmtError> {
+    fn finish(&self) -> Result<(), ZoneMgmtError> {
         let previous = match self.with_zone(|zone, set| zone.finish(set))? {
             Finish::Nothing => {
                 return self.sync_full().map_err(|err| {
@@ -185,7 +185,7 @@ impl SequentialZone {
     }
 
     /// Makes a full zone durable if it is not; may sleep.
-    pub(super) fn sync_full(&self) -> Result {
+    fn sync_full(&self) -> Result {
         let is_durable = {
             let state = self.state.lock();
             state.sync.flushed() == self.capacity() && state.sync.length() == Length::Certain
@@ -201,7 +201,7 @@ impl SequentialZone {
     }
 
     /// Makes the zone's file as long as the zone's capacity, and durable; may sleep.
-    pub(super) fn fill_file(&self) -> Result {
+    fn fill_file(&self) -> Result {
         let file = self.file()?;
         let (size, full) = (file.size()?, self.capacity() << SECTOR_SHIFT);
         if size < self.written() << SECTOR_SHIFT {
@@ -228,7 +228,7 @@ impl SequentialZone {
 
     /// Empties the zone, durably. A zone may be empty and not yet durable: after a reset whose sync
     /// has failed.
-    pub(super) fn reset(&self) -> Result<(), ZoneMgmtError> {
+    fn reset(&self) -> Result<(), ZoneMgmtError> {
         let reset = self.with_zone(|zone, set| zone.reset(set))?;
         let is_durable = self.state.lock().sync.length() == Length::Certain;
         if reset == Reset::Nothing && is_durable {
@@ -246,7 +246,7 @@ impl SequentialZone {
     }
 
     /// Empties the zone's file, durably; may sleep.
-    pub(super) fn empty_file(&self) -> Result {
+    fn empty_file(&self) -> Result {
         let file = self.file()?;
         self.durability.begin_reset();
         let _syncing = self.syncing.lock();
@@ -279,7 +279,7 @@ impl SequentialZone {
 }
 
 /// The error of a zone management command.
-pub(super) enum ZoneMgmtError {
+enum ZoneMgmtError {
     /// The zone model refuses it.
     Refused(ZoneError),
     /// The file system has failed.

@@ -100,7 +100,7 @@ impl SequentialZone {
     /// # Errors
     ///
     /// The failed condition of the zone, if acknowledged sectors are missing.
-    pub(super) fn file_end(&self) -> Result<WritePointer, Failure> {
+    fn file_end(&self) -> Result<WritePointer, Failure> {
         let offline = |err| {
             io_err_ratelimited!(
                 self.shared,
@@ -131,7 +131,7 @@ impl SequentialZone {
 
     /// Cuts off the partial block that a failed write may have left at the end of the file; may
     /// sleep. It was not acknowledged.
-    pub(super) fn cut_torn_block(&self, file: &File) -> Result {
+    fn cut_torn_block(&self, file: &File) -> Result {
         if !self.state.lock().torn {
             return Ok(());
         }

@@ -7,7 +7,10 @@
 //! ends completes it: a write that has simply succeeded in any context, every other one in a work
 //! item.
 
-use super::SequentialZone;
+use super::{
+    Next,
+    SequentialZone, //
+};
 use crate::{
     device::{
         at_once,
@@ -56,15 +59,11 @@ use kernel::{
     sync::Arc, //
 };
 
-use super::Next;
-
 impl SequentialZone {
-    /// Whether to try a write in the task that queues it. To be asked once about each write,
-    /// whether or not that is a plain task.
-    pub(crate) fn may_write_at_once(&self, is_by_plain_task: bool) -> bool {
-        // In the plug the block layer merges them.
-        let waits_in_plug = self.plug_depth.note_write(is_by_plain_task);
-        !waits_in_plug && self.shared.nowait_extend().is_worth_trying()
+    /// Notes a write, and returns whether more writes are expected to wait in the zone write plug.
+    /// For each write once.
+    pub(crate) fn note_write(&self, is_by_plain_task: bool) -> bool {
+        self.plug_depth.note_write(is_by_plain_task)
     }
 
     /// Carries out a write in the current task if the zone is idle and the write need not wait; by
@@ -120,7 +119,7 @@ impl SequentialZone {
 
     /// Reserves sectors for writes and appends. Ends the requests that are not allowed. Returns the
     /// others, with their sectors.
-    pub(super) fn reserve(
+    fn reserve(
         &self,
         mut requests: RequestList<ZloopQueue>,
     ) -> (RequestList<ZloopQueue>, Option<Extent>) {
@@ -156,7 +155,7 @@ impl SequentialZone {
     }
 
     /// Submits a write that has begun; may sleep.
-    pub(super) fn submit(&self, requests: RequestList<ZloopQueue>, extent: Extent) {
+    fn submit(&self, requests: RequestList<ZloopQueue>, extent: Extent) {
         let limit = match self.limit(&requests, extent) {
             Ok(limit) => limit,
             // Handled like a write that was submitted and failed.
@@ -186,11 +185,7 @@ impl SequentialZone {
 
     /// Applies the injected faults to a write: waits, and returns the number of bytes to write if
     /// that is not all. May sleep.
-    pub(super) fn limit(
-        &self,
-        requests: &RequestList<ZloopQueue>,
-        extent: Extent,
-    ) -> Result<Option<u64>> {
+    fn limit(&self, requests: &RequestList<ZloopQueue>, extent: Extent) -> Result<Option<u64>> {
         let faults = self.shared.faults();
         if !faults.is_armed() || !requests.iter().any(|request| request.data().meets_faults()) {
             return Ok(None);
@@ -273,12 +268,7 @@ impl SequentialZone {
     }
 
     /// Undoes a failed write. If it was for several requests, they are tried one by one.
-    pub(super) fn write_failed(
-        &self,
-        requests: RequestList<ZloopQueue>,
-        extent: Extent,
-        err: Error,
-    ) {
+    fn write_failed(&self, requests: RequestList<ZloopQueue>, extent: Extent, err: Error) {
         self.make_space(err, &requests);
         if requests.len() > 1 && self.take_back(extent.start).is_ok() {
             return self.queue.lock().requeue_unmerged(requests);
@@ -299,7 +289,7 @@ impl SequentialZone {
     }
 
     /// Moves the write pointer back to `sector`. No sector behind it was acknowledged.
-    pub(super) fn take_back(&self, sector: u64) -> Result {
+    fn take_back(&self, sector: u64) -> Result {
         let file = self.file()?;
         let bytes = sector << SECTOR_SHIFT;
         match file.size()?.cmp(&bytes) {
@@ -344,12 +334,7 @@ impl SequentialZone {
     }
 
     /// Preallocates space for the next small writes; may sleep. A failure is not an error.
-    pub(super) fn preallocate(
-        &self,
-        file: &File,
-        extent: Extent,
-        requests: &RequestList<ZloopQueue>,
-    ) {
+    fn preallocate(&self, file: &File, extent: Extent, requests: &RequestList<ZloopQueue>) {
         let len = extent.end.saturating_sub(extent.start) << SECTOR_SHIFT;
         let allocated = self.state.lock().allocated;
         if len > u64::from(at_once::MAX_BYTES)
@@ -381,7 +366,7 @@ impl SequentialZone {
     }
 
     /// After ENOSPC, lets all zones free their unused preallocated space.
-    pub(super) fn make_space(&self, err: Error, requests: &RequestList<ZloopQueue>) {
+    fn make_space(&self, err: Error, requests: &RequestList<ZloopQueue>) {
         if err == ENOSPC {
             while let Some(zone) = self.shared.preallocated().free_slot() {
                 trim_zone(requests, zone);
@@ -407,7 +392,7 @@ impl SequentialZone {
 }
 
 /// Lets another zone of the requests' device free its unused preallocated space.
-pub(super) fn trim_zone(requests: &RequestList<ZloopQueue>, zone: u32) {
+fn trim_zone(requests: &RequestList<ZloopQueue>, zone: u32) {
     if let Some(request) = requests.front() {
         if let Some(zone_table::ZoneRef::Sequential(zone)) = request.queue_data().zones().get(zone)
         {

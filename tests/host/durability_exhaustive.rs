@@ -150,7 +150,7 @@ fn after(before: State, event: &str, end: u64, at_begin: u64) -> Option<State> {
         "end_flush" => assert_eq!(sync.end_flush(flush()), Ok(())),
         "end_flush, unreported" => assert_eq!(sync.end_flush(flush()), Err(Unreported)),
         "flush_failed" => sync.flush_failed(),
-        "discard" => assert_eq!(sync.discard(), before.flushed),
+        "discarded" => sync.discarded(),
         _ => panic!("no such event: {event}"),
     }
     Some(State {

@@ -50,8 +50,9 @@ pub(super) type QueueDataRef<'a, T> =
 /// The context in which a request arrives in [`Operations::queue_rq`].
 pub(crate) struct Submission<'a> {
     work_queue: &'a Queue,
-    /// The plug for the I/O that the driver submits, if several requests arrive together.
-    batch: Option<&'a Plug<'a>>,
+    /// If several requests arrive together: the plug for the I/O that the driver submits, and the
+    /// number of requests.
+    batch: Option<(&'a Plug<'a>, usize)>,
 }
 
 impl<'a> Submission<'a> {
@@ -69,6 +70,11 @@ impl<'a> Submission<'a> {
     /// gives one of them back, the block layer queues that request again, as a single one.
     pub(crate) fn is_batch(&self) -> bool {
         self.batch.is_some()
+    }
+
+    /// The number of requests that arrive together with this one, including it.
+    pub(crate) fn nr_requests(&self) -> usize {
+        self.batch.map_or(1, |(_, nr_requests)| nr_requests)
     }
 }
 
@@ -100,9 +106,9 @@ pub(crate) trait Operations: Sized + 'static {
         request: IdleRequest<Self>,
     ) -> Result<(), IdleRequest<Self>>;
 
-    /// Called just before a request with the operation `command` ends with `status`. Called in any
+    /// Called just before a request with the operation `op` ends with `status`. Called in any
     /// context.
-    fn request_ends(data: QueueDataRef<'_, Self>, command: Option<ReqOp>, status: Status);
+    fn request_ends(data: QueueDataRef<'_, Self>, op: Option<ReqOp>, status: Status);
 
     /// Reports up to `nr` zones, starting with the zone that contains `sector`. Called in process
     /// context, by many tasks concurrently, and also before the disk is added. `work_queue` is the
@@ -177,7 +183,7 @@ impl<T: Operations> OperationsVTable<T> {
             // SAFETY: `rq` is in the list. The link is read before the driver may use it.
             let next = unsafe { (*rq).__bindgen_anon_1.rq_next };
             // SAFETY: By the safety requirements.
-            if let Err(idle) = unsafe { Self::dispatch(queue, rq, Some(&plug)) } {
+            if let Err(idle) = unsafe { Self::dispatch(queue, rq, Some((&plug, nr_requests))) } {
                 idle.give_back();
                 // SAFETY: The driver has given the request back, so the block layer owns it again,
                 // as it owns the previous request that was given back.
@@ -207,7 +213,7 @@ impl<T: Operations> OperationsVTable<T> {
     unsafe fn dispatch(
         queue: *mut bindings::request_queue,
         rq: *mut bindings::request,
-        batch: Option<&Plug<'_>>,
+        batch: Option<(&Plug<'_>, usize)>,
     ) -> Result<(), IdleRequest<T>> {
         // SAFETY: By the second safety requirement. The disk owns the data, and keeps it for as
         // long as requests can be queued.

@@ -26,7 +26,10 @@ use crate::{
             RequestList,
             Submission, //
         },
-        task::BlockIoScope,
+        task::{
+            num_online_cpus,
+            BlockIoScope, //
+        },
         workqueue::Queue, //
     },
 };
@@ -110,6 +113,10 @@ impl Lanes {
         let Some(cpu) = self.cpus.get(number as usize) else {
             return Err(request);
         };
+        // Also after all others were taken offline.
+        if num_online_cpus() == 1 {
+            return Err(request);
+        }
         let is_deep = submission.nr_requests() >= SharingPolicy::DEEP_BATCH;
         if !is_deep && !cpu.shares() {
             return Err(request);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Scopes for a task that does the I/O of a block device.
+//! Scopes for a task that does the I/O of a block device, and facts about the task and its CPUs.
 //!
 //! C headers: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h),
 //! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
@@ -22,6 +22,10 @@ use crate::kernel_ext::compat::sync::new_spinlock_irq;
 use kernel::{
     bindings,
     prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
     task::Task,
     types::{
         NotThreadSafe,
@@ -29,6 +33,18 @@ use kernel::{
     },
 };
 use pin_init::stack_pin_init;
+
+/// The number of online CPUs: `num_online_cpus()`. It may change at any time.
+pub(crate) fn num_online_cpus() -> u32 {
+    #[cfg(CONFIG_SMP)]
+    {
+        // SAFETY: The variable is always there, and all accesses to it are atomic.
+        let nr = unsafe { Atomic::from_ptr(&raw mut bindings::__num_online_cpus.counter) };
+        nr.load(Relaxed).unsigned_abs()
+    }
+    #[cfg(not(CONFIG_SMP))]
+    1
+}
 
 /// Calls `f` with interrupts disabled, so that it stays on its CPU. With `PREEMPT_RT` a spin lock
 /// only disables migration: `f` stays on its CPU, but interrupts and other tasks may interrupt it.

@@ -12,11 +12,18 @@ setup() {
 }
 
 trace_issues() {
+	local cpu
 	use_tracing
 	echo 0 >"$TRACING/tracing_on"
 	defer "echo 1 >$TRACING/tracing_on"
 	defer "trace_setting 0 $TRACING/events/block/block_rq_issue/enable"
 	trace_setting 1 "$TRACING/events/block/block_rq_issue/enable"
+	# With several CPUs, others carry out a part of a deep queue, and submit it one by one.
+	for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do
+		[[ -e $cpu ]] || continue
+		echo 0 >"$cpu"
+		defer "echo 1 >$cpu"
+	done
 }
 
 # The number of a disk, as the kernel's traces have it.

@@ -12,18 +12,11 @@ setup() {
 }
 
 trace_issues() {
-	local cpu
 	use_tracing
 	echo 0 >"$TRACING/tracing_on"
 	defer "echo 1 >$TRACING/tracing_on"
 	defer "trace_setting 0 $TRACING/events/block/block_rq_issue/enable"
 	trace_setting 1 "$TRACING/events/block/block_rq_issue/enable"
-	# With several CPUs, others carry out a part of a deep queue, and submit it one by one.
-	for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do
-		[[ -e $cpu ]] || continue
-		echo 0 >"$cpu"
-		defer "echo 1 >$cpu"
-	done
 }
 
 # The number of a disk, as the kernel's traces have it.
@@ -38,7 +31,8 @@ number_of() { # device
 eights() { # operation offset size
 	echo >"$TRACING/trace"
 	echo 1 >"$TRACING/tracing_on"
-	fio --output="$SCRATCH/fio.log" --name=eights --filename="$DEV" --direct=1 --ioengine=io_uring --bs=4k \
+	# With several CPUs, others carry out a part of a deep queue, and submit it one by one.
+	on_one_cpu fio --output="$SCRATCH/fio.log" --name=eights --filename="$DEV" --direct=1 --ioengine=io_uring --bs=4k \
 		--rw="$1" --offset="$2" --size="$3" --number_ios=160 --randrepeat=1 \
 		--iodepth=8 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8 || fail "$(cat "$SCRATCH/fio.log")"
 	echo 0 >"$TRACING/tracing_on"

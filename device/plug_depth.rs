@@ -18,7 +18,7 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// What is known of the plug of a zone.
+/// An estimate of whether writes wait in the plug of a zone.
 pub(crate) struct PlugDepth {
     /// The number of writes from plain tasks since the last one from a kernel thread. After
     /// [`Self::REPROBE_AFTER`] of them it starts at 0 again.

@@ -3,8 +3,8 @@
 //! Zone reports.
 //!
 //! A report waits for no I/O but the repair of a zone that needs one: see
-//! [`SequentialZone::snapshot`](super::sequential::SequentialZone::snapshot). A zone that is not in
-//! use is reported from what was found when the device was added.
+//! [`SequentialZone::snapshot`](super::sequential::SequentialZone::snapshot). The report of a
+//! zone that is not in use follows from the length of its file when the device was added.
 
 use crate::{
     device::{

@@ -342,7 +342,7 @@ impl SequentialZone {
         }
     }
 
-    /// Sets what is known of the end of the file.
+    /// Sets the state of the zone's file.
     fn set_file_state(&self, file: FileState) {
         self.queue.lock().set_file_state(file, &self.durability);
     }

@@ -60,7 +60,7 @@ enum Event {
     Reset,
     /// All that was begun has ended well.
     EndsWell,
-    /// What was begun has failed; what is on the medium is not known yet.
+    /// The command under way has failed. The contents of the medium are not known yet.
     Fails,
     /// The medium has this much.
     Repair(u64),
@@ -295,7 +295,7 @@ fn check_step(was: &View, nr: usize, event: Event, after: &State, seen: &mut See
     }
     let max_active = after.model.max_active;
     if max_active > 0 && is.active as usize > max_active {
-        // Only what is found on the medium goes beyond the limit.
+        // Only a repair, which finds data on the medium, exceeds the limit.
         assert!(is.active <= was.active || matches!(event, Event::Repair(_)));
         seen.over_limit += 1;
     }
@@ -347,7 +347,7 @@ fn search(max_open: usize, max_active: usize) -> Seen {
     seen
 }
 
-/// Says what was seen, and that it was enough: a search that ends early proves nothing.
+/// Prints the numbers of a search, and checks them: a search that ends early proves nothing.
 fn check_seen(max_open: usize, max_active: usize, seen: &Seen) {
     println!("max_open {max_open}, max_active {max_active}: {seen:?}");
     assert!(seen.states > 30_000, "too few states");

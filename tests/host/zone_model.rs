@@ -165,7 +165,7 @@ fn step(random: &mut Random, device: &mut Device, model: &mut Model) -> (String,
     }
 }
 
-/// Walks so many steps, from a device of empty zones.
+/// Walks this number of steps, from a device of empty zones.
 fn walk(seed: u64, steps: u32, tally: &mut Tally) {
     let mut random = Random(seed);
     let nr = 1 + random.below(8) as usize;

@@ -200,7 +200,7 @@ impl Model {
         Ok(wp)
     }
 
-    /// Ends what is under way in a zone, with this much on the medium.
+    /// Ends the command under way in a zone. The medium then has data up to `wp`.
     pub(crate) fn writes_end(&mut self, nr: usize, wp: u64) {
         self.zones[nr].under_way = UnderWay::Nothing;
         self.zones[nr].wp = wp;

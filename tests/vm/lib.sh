@@ -63,7 +63,6 @@ remove() { as_root rm -rf "$@"; }
 need_host_tools() {
 	local packages=()
 	command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
-	command -v qemu-system-x86_64 >/dev/null || packages+=(qemu-system-x86)
 	((EUID == 0)) || command -v newuidmap >/dev/null || packages+=(uidmap)
 	((${#packages[@]})) || return 0
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
@@ -155,6 +154,12 @@ kernel() {
 			"$(sha256sum <"$TREE/tests/debug/kernel.config")"
 		;;
 	esac
+}
+
+# qemu_root: what runs the VMs.
+qemu_root() {
+	need_host_tools
+	artefact qemu-root "root with QEMU (a minute)"
 }
 
 # loom_root: where tests/loom runs.

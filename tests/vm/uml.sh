@@ -17,7 +17,7 @@ uml() {
 	export TMPDIR=/dev/shm
 	exec 3>"$work/out"
 	# shellcheck disable=SC2086
-	exec "$image/vmlinuz" mem="${mem}M" ncpus="$cpus" uml_dir="$work/" umid=uml \
+	exec "$image/kernel" mem="${mem}M" ncpus="$cpus" uml_dir="$work/" umid=uml \
 		initrd="$image/initrd.img" \
 		ubd0="$work/root.cow,$image/root.ext4,root" ubd1r="$work/payload.tar,,payload" "${disks[@]}" \
 		con=null con0=null,fd:2 ssl=null ssl0=null,fd:3 \

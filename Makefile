@@ -9,8 +9,9 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 modules modules_install:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
 
+# TEST=zone/limits, for instance.
 check:
-	tests/check
+	tests/check $(if $(TEST),test)
 
 check-style:
 	tests/check style
@@ -97,6 +98,7 @@ help:
 	@echo 'make demo            a zoned disk at work in a virtual machine'
 	@echo 'make shell           a virtual machine with the module loaded'
 	@echo 'make check           all tests but the longest'
+	@echo 'make check TEST=zone/limits               the tests of a folder or a file, or one test'
 	@echo 'make check-style     rustfmt, warnings, clippy, stack use, shellcheck, the defects table'
 	@echo 'make check-host      the tests of the files that need no kernel'
 	@echo 'make check-in-tree   the patch in a kernel tree, built in and as a module'
@@ -124,7 +126,7 @@ help:
 	@echo 'ZLOOP_ACCEL=kvm|tcg        the accelerator; by default a trial chooses'
 	@echo 'DEBIAN_MIRROR=url          the source of packages'
 
-export KERNEL OLDER_KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC
+export KERNEL OLDER_KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC TEST
 
 .PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-package check-dkms check-older \
 	check-vm check-power check-debug check-zbd check-zonefs check-defects fuzz power storm model bench demo shell clean distclean help

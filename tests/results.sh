@@ -46,9 +46,19 @@ flush_report() {
 	[[ ! $1 ]] || flock "$RESULTS" printf '%s' "$1"
 }
 
-# summary: what failed and was skipped, then the counts. False if any failed or
+# summary: what took longest, failed and was skipped, then the counts. False if any failed or
 # none ran.
 summary() {
+	echo
+	echo "slowest:"
+	sort -t $'\t' -k 4,4 -gr "$RESULTS" | awk -F '\t' '
+		NR <= 10 { printf "  %s %s (%d s)\n", $2, $3, $4 }
+		{ sub("/.*", "", $2); time[$2] += $4; all += $4 }
+		END {
+			printf "seconds in all: %d", all
+			for (part in time) printf ", %s %d", part, time[part]
+			print ""
+		}'
 	awk -F '\t' '
 		{ count[$1]++ }
 		$1 == "@FAIL" { failed = failed "  " $2 " " $3 ": " $5 "\n" }

@@ -141,9 +141,7 @@ impl SequentialZone {
             file.truncate(extent.end << SECTOR_SHIFT)
         });
         if let Err(err) = lengthened {
-            self.state.lock().torn = true;
-            self.set_file_state(FileState::Stale);
-            self.fail_as_asked(request, err);
+            self.mark_torn(request, err);
             return Err(ZoneMgmtError::FileSystem(err));
         }
         self.mark_written(extent.end);

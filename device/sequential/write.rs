@@ -280,10 +280,8 @@ impl SequentialZone {
             extent.start,
             extent.end
         );
-        self.state.lock().torn = true;
-        self.set_file_state(FileState::Stale);
         if let Some(first) = requests.front() {
-            self.fail_as_asked(&first, err);
+            self.mark_torn(&first, err);
         }
         requests.end(err.into());
     }
@@ -304,9 +302,17 @@ impl SequentialZone {
         Ok(())
     }
 
+    /// Notes that the end of the file may hold a part of a failed write, and declares the zone
+    /// failed if `write_fault` asks for it.
+    pub(super) fn mark_torn(&self, request: &Request<ZloopQueue>, err: Error) {
+        self.state.lock().torn = true;
+        self.set_file_state(FileState::Stale);
+        self.fail_as_asked(request, err);
+    }
+
     /// Declares the zone failed after a write fault, with `write_fault`. Only EIO is a fault of the
     /// medium; ENOSPC, for instance, is not.
-    pub(super) fn fail_as_asked(&self, request: &Request<ZloopQueue>, err: Error) {
+    fn fail_as_asked(&self, request: &Request<ZloopQueue>, err: Error) {
         let Some(failure) = self.shared.write_fault().filter(|_| err == EIO) else {
             return;
         };

@@ -20,11 +20,11 @@ set -eEuo pipefail
 export LC_ALL=C
 # There is no udev in the VM: the library makes the nodes in /dev/mapper itself.
 export DM_DISABLE_UDEV=1
-export PYTHONPATH="$TESTS/vm-tests" PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH="$TESTS/vm-tests"
 
 CONTROL=/dev/zloop-control
 TRACING=/sys/kernel/tracing
-ZBC="$TESTS/vm-tests/zbc.py"
+ZBC="$TESTS/vm-tests/zbc-command.py"
 # The directory that holds the devices' directories.
 BASE="$SCRATCH/z"
 
@@ -286,14 +286,15 @@ queue() { # attribute [id]
 # ---------------------------------------------------------------- zones
 
 zbc() {
-	python3 "$ZBC" "$@"
+	python3 -S "$ZBC" "$@"
 }
 
 # Python code, in which everything of zbc.py is known, and $1... are args[0]...
 py() {
 	local code
 	code=$(cat)
-	python3 -c "from zbc import *
+	# Without the packages of a site it starts faster.
+	python3 -S -c "from zbc import *
 args = sys.argv[1:]
 $code" "$@"
 }

@@ -4,12 +4,12 @@
 
 As a library (`from zbc import *`) and as a command:
 
-    zbc.py DEVICE report [SECTOR [COUNT]]
-    zbc.py DEVICE write SECTOR SECTORS [SEED]
-    zbc.py DEVICE check SECTOR SECTORS [SEED|zero]
-    zbc.py DEVICE open|close|finish|reset SECTOR [SECTORS]
-    zbc.py DEVICE reset-all
-    zbc.py DEVICE flush
+    zbc-command.py DEVICE report [SECTOR [COUNT]]
+    zbc-command.py DEVICE write SECTOR SECTORS [SEED]
+    zbc-command.py DEVICE check SECTOR SECTORS [SEED|zero]
+    zbc-command.py DEVICE open|close|finish|reset SECTOR [SECTORS]
+    zbc-command.py DEVICE reset-all
+    zbc-command.py DEVICE flush
 
 Sectors have 512 bytes. A failure prints the name of the errno. What `write`
 writes depends on the sector and the seed alone, so that data that moved, was
@@ -22,7 +22,6 @@ import mmap
 import os
 import random
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -207,6 +206,9 @@ class Dev:
 
     def punch(self, sector, count):
         """The same, but their space is given back."""
+        # It takes as long to import as all else here, and in the VM that is half a second.
+        import subprocess
+
         subprocess.run(["fallocate", "-p", "-o", str(sector * SECTOR), "-l", str(count * SECTOR), self.path], check=True)
 
 
@@ -327,7 +329,8 @@ def main(path, op, *args):
         dev.ioctl_range(cmd, nums[0], nums[1] if len(nums) > 1 else dev.zone_size())
 
 
-if __name__ == "__main__":
+def run():
+    """What zbc-command.py does."""
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     try:

@@ -363,6 +363,7 @@ test_open_device() {
 	make_below ext4 320M
 	add_dev $OPTIONS
 	py "$DEV" "$BASE" <<-PY
+	import subprocess
 	d = Dev(args[0])
 	d.zwrite(3, 0, 64, 3); d.flush(); d.zwrite(3, 64, 64, 3)
 	control("powerfail id=0")

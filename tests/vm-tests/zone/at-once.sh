@@ -60,20 +60,17 @@ test_never() {
 }
 
 # Writes wait in the zone's write plug while the first one of them is carried out by a worker, and
-# are merged there. The queue is deep only while fio gets a processor, so one good run of five is
-# enough: without the worker no run is.
+# are merged there. With several CPUs the worker may be done before fio, which shares them with
+# whatever else this machine does, has queued the next one.
 test_deep_queue_is_merged() {
-	local before after i
-	add_dev_on_fast_disk capacity_mb=192,zone_size_mb=32,conv_zones=1
-	for i in 1 2 3 4 5; do
-		read -ra before <"/sys/block/zloop0/stat"
-		fio --name=deep --filename="$DEV" --zonemode=zbd --direct=1 --rw=write --bs=4k \
-			--ioengine=libaio --iodepth=16 --offset=$((32 * i))M --size=32M \
-			--output="$SCRATCH/fio.log" || fail "$(<"$SCRATCH/fio.log")"
-		read -ra after <"/sys/block/zloop0/stat"
-		echo "$((after[4] - before[4])) requests for 8192 writes"
-		assert_eq $((after[6] - before[6])) 65536 "sectors"
-		((after[4] - before[4] > 6000)) || return 0
-	done
-	fail "hardly any is merged"
+	local before after
+	add_dev_on_fast_disk capacity_mb=128,zone_size_mb=32,conv_zones=1
+	read -ra before <"/sys/block/zloop0/stat"
+	on_one_cpu fio --name=deep --filename="$DEV" --zonemode=zbd --direct=1 --rw=write --bs=4k \
+		--ioengine=libaio --iodepth=16 --offset=32M --size=32M \
+		--output="$SCRATCH/fio.log" || fail "$(<"$SCRATCH/fio.log")"
+	read -ra after <"/sys/block/zloop0/stat"
+	echo "$((after[4] - before[4])) requests for 8192 writes"
+	assert_eq $((after[6] - before[6])) 65536 "sectors"
+	((after[4] - before[4] <= 4096)) || fail "hardly any is merged"
 }

@@ -11,7 +11,7 @@ modules modules_install:
 
 # TEST=zone/limits, for instance.
 check:
-	tests/check $(if $(TEST),test)
+	tests/check $(if $(TEST),vm)
 
 check-style:
 	tests/check style

@@ -9,18 +9,18 @@
 # kernel; ZLOOP_ACCEL (kvm or tcg) overrides.
 
 accel() {
-	local image=$1 trial
+	local qemu=$1 image=$2 trial
 	if [[ ! ${ZLOOP_ACCEL-} ]]; then
 		if [[ ! -w /dev/kvm ]]; then
 			ZLOOP_ACCEL=tcg
 		else
 			trial=$CACHE/accel-$({
 				uname -r
-				qemu_root
+				echo "$qemu"
 				grep -m 1 'model name' /proc/cpuinfo
 				cat /proc/sys/kernel/random/boot_id
 			} | sha256sum | cut -c1-12)
-			[[ -e $trial ]] || try_kvm "$image" >"$trial"
+			[[ -e $trial ]] || try_kvm "$qemu" "$image" >"$trial"
 			ZLOOP_ACCEL=$(<"$trial")
 		fi
 	fi
@@ -37,9 +37,9 @@ EMULATED_CPU=max,-erms,-fsrm,-fsrs,-fzrm,-smap
 
 try_kvm() {
 	local said
-	said=$(timeout -k 1 4 "$(qemu_root)/qemu" -nodefaults -no-reboot -display none \
+	said=$(timeout -k 1 4 "$1" -nodefaults -no-reboot -display none \
 		-accel kvm -cpu host -m 512 -serial stdio \
-		-kernel "$1/kernel" -initrd "$1/initrd.img" \
+		-kernel "$2/kernel" -initrd "$2/initrd.img" \
 		-append "console=ttyS0 quiet panic=-1 zloop.trial" </dev/null 2>/dev/null) || true
 	if [[ $said == *"the guest lives"* ]]; then
 		echo kvm

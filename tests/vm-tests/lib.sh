@@ -24,7 +24,8 @@ export PYTHONPATH="$TESTS/vm-tests"
 
 CONTROL=/dev/zloop-control
 TRACING=/sys/kernel/tracing
-ZBC="$TESTS/vm-tests/zbc-command.py"
+# -S: without the packages of a site Python starts faster.
+ZBC=(python3 -S "$TESTS/vm-tests/zbc-command.py")
 # The directory that holds the devices' directories.
 BASE="$SCRATCH/z"
 
@@ -286,14 +287,13 @@ queue() { # attribute [id]
 # ---------------------------------------------------------------- zones
 
 zbc() {
-	python3 -S "$ZBC" "$@"
+	"${ZBC[@]}" "$@"
 }
 
 # Python code, in which everything of zbc.py is known, and $1... are args[0]...
 py() {
 	local code
 	code=$(cat)
-	# Without the packages of a site it starts faster.
 	python3 -S -c "from zbc import *
 args = sys.argv[1:]
 $code" "$@"

@@ -143,7 +143,7 @@ frozen() {
 	settle
 	fsfreeze -f "$BASE"
 	defer "fsfreeze -u '$BASE' 2>/dev/null || true"
-	timeout 20 python3 "$ZBC" "$DEV" flush || fail "the flush waits for a frozen file system"
+	timeout 20 "${ZBC[@]}" "$DEV" flush || fail "the flush waits for a frozen file system"
 	assert_eq "$(mtime cnv-000000)" "$OLD" "mtime in a frozen file system"
 	fsfreeze -u "$BASE"
 	zbc "$DEV" flush

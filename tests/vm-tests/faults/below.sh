@@ -226,10 +226,10 @@ test_bad_sector_buffered() {
 	echo 3 >/proc/sys/vm/drop_caches
 	ls -l "$DIR" >/dev/null
 	bad_sectors 9
-	timeout 60 python3 "$ZBC" "$DEV" check $((9 * 4096)) 512 9 || fail "before the bad sector"
+	timeout 60 "${ZBC[@]}" "$DEV" check $((9 * 4096)) 512 9 || fail "before the bad sector"
 	mark_log
 	for _ in 1 2; do
-		refuse timeout 60 python3 "$ZBC" "$DEV" check $((9 * 4096 + 800)) 512 9 2>"$SCRATCH/error"
+		refuse timeout 60 "${ZBC[@]}" "$DEV" check $((9 * 4096 + 800)) 512 9 2>"$SCRATCH/error"
 		grep -q 'EIO\|Input/output error' "$SCRATCH/error" || fail "it did not fail: $(cat "$SCRATCH/error")"
 	done
 	expect_log "can't read 512 sectors at sector $((9 * 4096 + 800)).*in part only"
@@ -447,8 +447,8 @@ test_a_write_hangs() {
 	timeout 20 blkzone report "$DEV" >"$SCRATCH/zones" || fail "a report waits"
 	assert_eq "$(wc -l <"$SCRATCH/zones")" 16
 	timeout 20 head -c 0 "$DEV" || fail "an open waits"
-	timeout 20 python3 "$ZBC" "$DEV" open $((11 * 4096)) || fail "another zone's open waits"
-	timeout 20 python3 "$ZBC" "$DEV" check $((11 * 4096)) 8 zero || fail "a read of nothing waits"
+	timeout 20 "${ZBC[@]}" "$DEV" open $((11 * 4096)) || fail "another zone's open waits"
+	timeout 20 "${ZBC[@]}" "$DEV" check $((11 * 4096)) 8 zero || fail "a read of nothing waits"
 	mkdir -p "$SCRATCH/other/1"
 	ctl "add id=1,base_dir=$SCRATCH/other,$GEOMETRY"
 	ctl "remove id=1"

@@ -149,8 +149,8 @@ test_frozen_zeroing() {
 		until (($(awk '{print $2}' /sys/block/zloop0/inflight) > 0)) || ! kill -0 $pid 2>/dev/null; do sleep 0.1; done
 		sleep 1
 		kill -0 $pid || fail "$how did not wait"
-		timeout 30 python3 "$ZBC" "$DEV" check 4608 512 4 || fail "a read waits"
-		timeout 30 python3 "$ZBC" "$DEV" report >/dev/null || fail "a report waits"
+		timeout 30 "${ZBC[@]}" "$DEV" check 4608 512 4 || fail "a read waits"
+		timeout 30 "${ZBC[@]}" "$DEV" report >/dev/null || fail "a report waits"
 		thaw
 		wait $pid
 		zbc "$DEV" check 4608 512 4
@@ -187,7 +187,7 @@ test_frozen_remove_and_add() {
 	timeout 30 bash -c "echo 'remove id=3' >$CONTROL" || fail "a remove elsewhere waits"
 	timeout 30 bash -c "echo 'add id=1,base_dir=$BASE,$GEOMETRY' >$CONTROL" ||
 		fail "an add waits that makes no file"
-	timeout 30 python3 "$ZBC" /dev/zloop1 report >/dev/null
+	timeout 30 "${ZBC[@]}" /dev/zloop1 report >/dev/null
 	ctl_fails EEXIST "add id=2,base_dir=$BASE,$GEOMETRY"
 	kill -0 $write && kill -0 $remove && kill -0 $add || fail "something did not wait"
 	thaw

@@ -89,7 +89,7 @@ pub(crate) struct Target {
 }
 
 impl<D: BioData> Bio<D> {
-    /// A bio with memory for so many sectors.
+    /// Allocates a bio with memory for `sectors` sectors.
     pub(crate) fn new(sectors: u32, data: D) -> Result<KBox<Self>> {
         let bytes = (sectors as usize) << SECTOR_SHIFT;
         Ok(KBox::new(

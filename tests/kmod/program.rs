@@ -58,10 +58,10 @@ pub(crate) struct Requests {
     /// The length of each one.
     pub(crate) sectors: u32,
     pub(crate) count: u32,
-    /// They take turns in so many places, which are `step` sectors apart.
+    /// The number of places. The requests take turns in them; they are `step` sectors apart.
     pub(crate) zones: NonZeroU32,
     pub(crate) step: u64,
-    /// What is written.
+    /// The seed of the data that is written.
     pub(crate) seed: u64,
 }
 
@@ -97,9 +97,9 @@ impl Requests {
 pub(crate) enum Line<'a> {
     /// Use this device from now on.
     Device(&'a str),
-    /// Have so many requests in flight at most.
+    /// Keep at most this number of requests in flight.
     Depth(u32),
-    /// Have so many sectors of memory for each.
+    /// Allocate memory for this number of sectors for each request.
     Room(u32),
     /// Neither fill in data nor keep what came of each request.
     Bench,

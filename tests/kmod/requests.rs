@@ -2,12 +2,12 @@
 
 //! Requests to a block device that user space can't make: zone appends, above all.
 //!
-//! Whoever opens `/dev/zloop-requests` writes programs to it and reads what came of them. A program
+//! Whoever opens `/dev/zloop-requests` writes programs to it and reads their results. A program
 //! is text, written at once, and is carried out before the write returns:
 //!
 //! ```text
 //! device /dev/zloop0          use this device, also for later programs; it is not held exclusively
-//! depth 32                    have so many requests in flight at most (1)
+//! depth 32                    keep at most this number of requests in flight (1)
 //! room 256                    the longest request, in sectors (that of the longest line)
 //! append at=8192 sectors=8 count=100 zones=4 step=8192 seed=7
 //! wait                        until all have ended
@@ -23,7 +23,7 @@
 //! A sector that is written holds two numbers again and again: its own and the seed. One that is
 //! appended doesn't know its own, so it holds that of the sector among those of its line.
 //!
-//! What is read afterwards, in the machine's byte order:
+//! Then a read returns the results, in the byte order of the machine:
 //!
 //! ```text
 //! u64 nanoseconds from the first submission to the last end
@@ -131,7 +131,7 @@ struct Session {
 #[derive(Default)]
 struct SessionState {
     device: Option<BlockDevice>,
-    /// What is to be read.
+    /// The results that a read returns.
     results: KVVec<u8>,
 }
 

@@ -22,6 +22,10 @@ check-host:
 check-in-tree:
 	tests/check in-tree
 
+# The kernel crate after each patch.
+check-series:
+	tests/in-tree steps
+
 check-package:
 	tests/check package
 
@@ -73,7 +77,8 @@ deb:
 
 # For the tree LINUX, or else for the source of the virtual machine's kernel.
 patch:
-	bash -c '. tests/vm/lib.sh && patch/make "$${LINUX:-$$(linux)}" >zloop.patch'
+	rm -rf zloop-patches
+	bash -c '. tests/vm/lib.sh && patch/make "$${LINUX:-$$(linux)}" zloop-patches'
 
 demo:
 	tests/vm/demo
@@ -94,15 +99,16 @@ help:
 	@echo 'make                 build zloop.ko for the running kernel'
 	@echo 'make KDIR=dir        for the kernel with that build directory'
 	@echo 'make deb             a package for Debian that builds zloop.ko for each kernel'
-	@echo 'make patch [LINUX=dir]                   a patch for a kernel tree'
+	@echo 'make patch [LINUX=dir]                   patches for a kernel tree, in zloop-patches/'
 	@echo 'make demo            a zoned disk at work in a virtual machine'
 	@echo 'make shell           a virtual machine with the module loaded'
 	@echo 'make check           all tests but the longest'
 	@echo 'make check TEST=zone/limits               the tests of a folder or a file, or one test'
 	@echo 'make check-style     rustfmt, warnings, clippy, stack use, shellcheck, the defects table'
 	@echo 'make check-host      the tests of the files that need no kernel'
-	@echo 'make check-in-tree   the patch in a kernel tree, built in and as a module'
-	@echo 'make check-package   the patch, the package, the manual page'
+	@echo 'make check-in-tree   the patches in a kernel tree, built in and as a module'
+	@echo 'make check-series    the same after each patch, in ten minutes'
+	@echo 'make check-package   the patches, the package, the manual page'
 	@echo 'make check-dkms      the package, installed, with modules for two kernels'
 	@echo 'make check-older     some of the tests with the previous kernel series'
 	@echo 'make check-vm        the tests in a virtual machine'
@@ -128,5 +134,5 @@ help:
 
 export KERNEL OLDER_KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC TEST
 
-.PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-package check-dkms check-older \
+.PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-series check-package check-dkms check-older \
 	check-vm check-power check-debug check-zbd check-zonefs check-defects fuzz power storm model bench demo shell clean distclean help

@@ -59,14 +59,6 @@ use crate::{
         scan::ZoneFileSizes, //
     },
     cmd_err,
-    kernel_ext::{
-        fmt::Shown,
-        fs::{
-            Directory,
-            FileExt,
-            OpenFile, //
-        },
-    },
     options::{
         AddOptions,
         DeviceOptions,
@@ -74,6 +66,16 @@ use crate::{
     },
     zone::WritePointer, //
 };
+
+use crate::kernel_ext::{
+    fmt::Shown,
+    fs::{
+        Directory,
+        FileExt,
+        OpenFile, //
+    },
+};
+
 use kernel::{
     block::SECTOR_SHIFT,
     fs::file::flags,

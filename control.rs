@@ -42,16 +42,6 @@ use crate::{
         BadBlocks,
         Injection, //
     },
-    kernel_ext::{
-        block::mq::Disk,
-        fmt::Shown,
-        fs::Directory,
-        miscdevice::{
-            SharedMiscDevice,
-            SharedRegistration,
-            Writer, //
-        },
-    },
     log::RateLimit,
     options::{
         self,
@@ -66,6 +56,18 @@ use crate::{
     zone::condition_override::ConditionOverride, //
 };
 use core::mem::replace;
+
+use crate::kernel_ext::{
+    block::zoned_mq::Disk,
+    fmt::Shown,
+    fs::Directory,
+    miscdevice::{
+        SharedMiscDevice,
+        SharedRegistration,
+        Writer, //
+    },
+};
+
 use kernel::{
     block::SECTOR_SHIFT,
     iov::IovIterSource,
@@ -457,6 +459,8 @@ fn command_again(options: &DeviceOptions, id: u32, base_dir: &[u8]) -> Result<KV
 }
 
 impl SharedMiscDevice for Registry {
+    type OwnerModule = crate::LocalModule;
+
     fn text(&self) -> Result<KVVec<u8>> {
         let mut text = KVVec::new();
         text.extend_from_slice(SYNTAX.as_bytes(), GFP_KERNEL)?;

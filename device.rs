@@ -41,25 +41,6 @@ use crate::{
             Zones, //
         },
     },
-    kernel_ext::{
-        block::mq::{
-            Disk,
-            Fua,
-            QueueLimits,
-            TagSet,
-            UnaddedDisk, //
-        },
-        fmt::Shown,
-        fs::{
-            FileExt,
-            IoAlignment, //
-        },
-        workqueue::{
-            OwnedQueue,
-            ParallelWork,
-            WorkqueueCall, //
-        },
-    },
     options::{
         AddOptions,
         DeviceOptions, //
@@ -67,6 +48,27 @@ use crate::{
 };
 
 use core::num::NonZeroU32;
+
+use crate::kernel_ext::{
+    block::zoned_mq::{
+        Disk,
+        Fua,
+        QueueLimits,
+        TagSet,
+        UnaddedDisk, //
+    },
+    fmt::Shown,
+    fs::{
+        FileExt,
+        IoAlignment, //
+    },
+    workqueue::{
+        OwnedQueue,
+        ParallelWork,
+        WorkqueueCall, //
+    },
+};
+
 use kernel::{
     block::{
         SECTOR_SHIFT,

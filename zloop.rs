@@ -90,7 +90,6 @@ mod options;
 mod zone;
 
 use kernel::prelude::*;
-use kernel_ext::module::Unloadable;
 
 module! {
     type: UnloadableZloop,
@@ -100,8 +99,10 @@ module! {
     license: "GPL",
 }
 
-/// The module. Its code frees a removed disk, which may hold the last reference to the module.
-type UnloadableZloop = Unloadable<ZloopModule>;
+crate::kernel_ext::module::unloadable_module! {
+    /// The module. Its code frees a removed disk, which may hold the last reference to the module.
+    struct UnloadableZloop(ZloopModule);
+}
 
 /// The state of the loaded module.
 #[pin_data]

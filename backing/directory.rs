@@ -6,10 +6,10 @@
 //! wrong, or not mounted yet, must not get a device. If the `add` fails, the directory is removed
 //! again if it was made.
 
-use crate::{
-    cmd_err,
-    kernel_ext::fs::Directory, //
-};
+use crate::cmd_err;
+
+use crate::kernel_ext::fs::Directory;
+
 use kernel::{
     prelude::*,
     str::{

@@ -10,6 +10,7 @@ use crate::kernel_ext::fs::{
     Directory,
     FileExt, //
 };
+
 use kernel::{
     fs::file::flags,
     prelude::*, //

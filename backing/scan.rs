@@ -12,20 +12,22 @@ use crate::{
         file_name::ZoneFileName,
         parallelism_probe::ParallelismProbe, //
     },
-    kernel_ext::{
-        cred::{
-            current_credential,
-            with_credentials, //
-        },
-        fs::{
-            Directory,
-            FileSize, //
-        },
-        workqueue::ParallelWork, //
-    },
     options::Geometry, //
 };
 use core::ops::Range;
+
+use crate::kernel_ext::{
+    cred::{
+        current_credential,
+        with_credentials, //
+    },
+    fs::{
+        Directory,
+        FileSize, //
+    },
+    workqueue::ParallelWork, //
+};
+
 use kernel::{
     prelude::*,
     sync::atomic::{

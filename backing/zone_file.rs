@@ -19,23 +19,25 @@ use crate::{
         zone_file_flags,
         MODE, //
     },
-    kernel_ext::{
-        cred::{
-            current_credential,
-            with_credentials, //
-        },
-        fs::{
-            Directory,
-            FileExt,
-            OpenFile, //
-        },
-    },
     options::DeviceOptions, //
 };
 use core::mem::{
     replace,
     take, //
 };
+
+use crate::kernel_ext::{
+    cred::{
+        current_credential,
+        with_credentials, //
+    },
+    fs::{
+        Directory,
+        FileExt,
+        OpenFile, //
+    },
+};
+
 use kernel::{
     cred::Credential,
     fs::File,

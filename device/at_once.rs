@@ -13,16 +13,15 @@
 //!
 //! Of a deep queue, another CPU carries a part out in the place of the task: see `lanes.rs`.
 
-use crate::{
-    device::{
-        queue_rq::ZloopQueue,
-        zone_table::ZoneRef, //
-    },
-    kernel_ext::block::mq::{
-        ReqOp,
-        Request,
-        Submission, //
-    },
+use crate::device::{
+    queue_rq::ZloopQueue,
+    zone_table::ZoneRef, //
+};
+
+use crate::kernel_ext::block::zoned_mq::{
+    ReqOp,
+    Request,
+    Submission, //
 };
 
 /// The largest request that the task carries out, in bytes. Larger ones should run in parallel.

@@ -21,10 +21,6 @@ use crate::{
         zone_table::ZoneRef,
         Device, //
     },
-    kernel_ext::{
-        fmt::Shown,
-        task::BlockIoScope, //
-    },
     options::recorded_declarations,
     zone::{
         condition_override::{
@@ -34,6 +30,12 @@ use crate::{
         Failure, //
     },
 };
+
+use crate::kernel_ext::{
+    fmt::Shown,
+    task::BlockIoScope, //
+};
+
 use kernel::{
     prelude::*,
     str::CString, //

@@ -6,11 +6,13 @@
 //! order nothing, and a reader may see one of them change before another. They start at 0 with each
 //! `add`.
 
+use core::fmt;
+
 use crate::kernel_ext::block::{
-    mq::ReqOp,
+    zoned_mq::ReqOp,
     Status, //
 };
-use core::fmt;
+
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //

@@ -31,14 +31,16 @@ use crate::{
         },
         Device, //
     },
-    kernel_ext::debugfs::{
-        Directory,
-        SharedDirectory,
-        Show, //
-    },
     zone::Condition, //
 };
 use core::fmt;
+
+use crate::kernel_ext::debugfs::{
+    Directory,
+    SharedDirectory,
+    Show, //
+};
+
 use kernel::{prelude::*, str::CString, sync::Arc};
 
 /// The directory of all devices in debugfs.
@@ -71,6 +73,8 @@ pub(crate) type DeviceStatus = SharedDirectory<Device>;
 struct CountersFile;
 
 impl Show<Device> for CountersFile {
+    type OwnerModule = crate::LocalModule;
+
     fn show(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_counters(device, f)
     }
@@ -80,6 +84,8 @@ impl Show<Device> for CountersFile {
 struct ZonesFile;
 
 impl Show<Device> for ZonesFile {
+    type OwnerModule = crate::LocalModule;
+
     fn show(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_zones(device, f)
     }

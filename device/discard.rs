@@ -18,18 +18,20 @@ use crate::{
         zone_table::ZoneRef,
         Device, //
     },
-    io_err_ratelimited,
-    kernel_ext::{
-        block::{
-            mq::{
-                ReqOp,
-                Request, //
-            },
-            Status, //
-        },
-        fs::FileExt, //
-    },
+    io_err_ratelimited, //
 };
+
+use crate::kernel_ext::{
+    block::{
+        zoned_mq::{
+            ReqOp,
+            Request, //
+        },
+        Status, //
+    },
+    fs::FileExt, //
+};
+
 use kernel::{
     block::SECTOR_SHIFT,
     prelude::*, //

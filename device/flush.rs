@@ -11,9 +11,11 @@ use crate::{
         zone_table::ZoneRef,
         Device, //
     },
-    io_err_ratelimited,
-    kernel_ext::task::BlockIoScope, //
+    io_err_ratelimited, //
 };
+
+use crate::kernel_ext::task::BlockIoScope;
+
 use kernel::{
     error::to_result,
     new_spinlock,

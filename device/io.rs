@@ -18,22 +18,24 @@ use crate::{
     },
     fault::Kind,
     io_err_ratelimited,
-    kernel_ext::{
-        block::{
-            mq::{
-                Direction,
-                ReqOp,
-                Request,
-                RequestList,
-                Submission, //
-            },
-            Status, //
-        },
-        fs::FileExt,
-        task::BlockIoScope, //
-    },
     zone::queue::Outcome, //
 };
+
+use crate::kernel_ext::{
+    block::{
+        zoned_mq::{
+            Direction,
+            ReqOp,
+            Request,
+            RequestList,
+            Submission, //
+        },
+        Status, //
+    },
+    fs::FileExt,
+    task::BlockIoScope, //
+};
+
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,

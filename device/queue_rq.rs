@@ -20,24 +20,26 @@ use crate::{
         },
         Device, //
     },
-    fault::Arrival,
-    kernel_ext::{
-        block::{
-            mq::{
-                FileIoOperations,
-                IdleRequest,
-                Operations,
-                ReqOp,
-                Request,
-                RequestList,
-                Submission, //
-            },
-            zoned::ZoneReport,
-            Status, //
-        },
-        workqueue::Queue, //
-    },
+    fault::Arrival, //
 };
+
+use crate::kernel_ext::{
+    block::{
+        zoned::ZoneReport,
+        zoned_mq::{
+            FileIoOperations,
+            IdleRequest,
+            Operations,
+            ReqOp,
+            Request,
+            RequestList,
+            Submission, //
+        },
+        Status, //
+    },
+    workqueue::UntimedQueue, //
+};
+
 use kernel::{
     prelude::*,
     sync::{
@@ -51,6 +53,7 @@ pub(crate) struct ZloopQueue;
 
 #[vtable]
 impl Operations for ZloopQueue {
+    type OwnerModule = crate::LocalModule;
     type QueueData = Arc<Device>;
     type RequestData = RequestPdu;
 
@@ -134,7 +137,7 @@ impl Operations for ZloopQueue {
 
     fn report_zones(
         device: ArcBorrow<'_, Device>,
-        queue: &Queue,
+        queue: &UntimedQueue,
         sector: u64,
         nr: u32,
         report: &mut ZoneReport<'_>,

@@ -15,20 +15,22 @@ use crate::{
         },
         Device, //
     },
-    kernel_ext::{
-        block::zoned::{
-            ReportedZone,
-            ZoneCondition,
-            ZoneReport,
-            ZoneType, //
-        },
-        workqueue::Queue, //
-    },
     zone::{
         Condition,
         Failure, //
     },
 };
+
+use crate::kernel_ext::{
+    block::zoned::{
+        ReportedZone,
+        ZoneCondition,
+        ZoneReport,
+        ZoneType, //
+    },
+    workqueue::UntimedQueue, //
+};
+
 use kernel::prelude::*;
 
 impl Device {
@@ -40,7 +42,7 @@ impl Device {
     /// That of the receiver of the report.
     pub(super) fn report_zones(
         &self,
-        queue: &Queue,
+        queue: &UntimedQueue,
         sector: u64,
         nr: u32,
         report: &mut ZoneReport<'_>,
@@ -97,7 +99,7 @@ impl Device {
         &self,
         number: u32,
         entry: &SequentialEntry,
-        queue: &Queue,
+        queue: &UntimedQueue,
     ) -> ReportedZone {
         let geometry = self.shared.geometry();
         let start = geometry.zone_start(number);

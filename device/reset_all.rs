@@ -14,15 +14,17 @@ use crate::{
             ZoneRef, //
         },
     },
-    fault::Kind,
-    kernel_ext::block::{
-        mq::{
-            Request,
-            RequestList, //
-        },
-        Status, //
-    },
+    fault::Kind, //
 };
+
+use crate::kernel_ext::block::{
+    zoned_mq::{
+        Request,
+        RequestList, //
+    },
+    Status, //
+};
+
 use kernel::{
     prelude::*,
     sync::{

@@ -31,22 +31,6 @@ use crate::{
     },
     fault::power_loss::PowerLoss,
     io_err_ratelimited,
-    kernel_ext::{
-        block::{
-            mq::{
-                ReqOp,
-                Request, //
-            },
-            Status, //
-        },
-        fmt::Shown,
-        fs::{
-            FileExt,
-            FileSize, //
-        },
-        task::BlockIoScope,
-        workqueue::Queue, //
-    },
     options::ZoneIndex,
     zone::{
         durability::{
@@ -66,6 +50,23 @@ use crate::{
         ZoneError,
         ZoneState, //
     },
+};
+
+use crate::kernel_ext::{
+    block::{
+        zoned_mq::{
+            ReqOp,
+            Request, //
+        },
+        Status, //
+    },
+    fmt::Shown,
+    fs::{
+        FileExt,
+        FileSize, //
+    },
+    task::BlockIoScope,
+    workqueue::UntimedQueue, //
 };
 
 use crate::kernel_ext::compat::sync::{
@@ -230,7 +231,7 @@ impl SequentialZone {
     /// The reported state. Waits for the repair of a stale zone; may sleep.
     // Keeps the report of zones that are not in use small.
     #[inline(never)]
-    pub(crate) fn snapshot(self: &Arc<Self>, workqueue: &Queue) -> Snapshot {
+    pub(crate) fn snapshot(self: &Arc<Self>, workqueue: &UntimedQueue) -> Snapshot {
         if !self.durability.is_known() {
             let mut queue = self.queue.lock();
             queue.retry_repair();
@@ -321,21 +322,21 @@ impl SequentialZone {
     }
 
     /// Posts the zone's job of a reset of all zones. Any context.
-    pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, workqueue: &Queue) {
+    pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, workqueue: &UntimedQueue) {
         let mut queue = self.queue.lock();
         queue.post_reset_all(reset);
         self.wake(&queue, workqueue);
     }
 
     /// Posts a job that frees the zone's unused preallocated space. Any context.
-    fn post_trim(self: &Arc<Self>, workqueue: &Queue) {
+    fn post_trim(self: &Arc<Self>, workqueue: &UntimedQueue) {
         let mut queue = self.queue.lock();
         queue.post_trim();
         self.wake(&queue, workqueue);
     }
 
     /// Starts the worker if one is wanted.
-    fn wake(self: &Arc<Self>, queue: &ZoneQueue<Request<ZloopQueue>>, workqueue: &Queue) {
+    fn wake(self: &Arc<Self>, queue: &ZoneQueue<Request<ZloopQueue>>, workqueue: &UntimedQueue) {
         if queue.wants_worker() {
             // A work item that is already queued finds the posted jobs.
             let _ = workqueue.enqueue(self.clone());

@@ -22,10 +22,6 @@ use crate::{
         },
         reset_all::ResetAllQueue, //
     },
-    kernel_ext::fs::{
-        FileExt,
-        IoAlignment, //
-    },
     log::RateLimit,
     options::{
         DeviceOptions,
@@ -43,6 +39,11 @@ use crate::{
 };
 
 use core::num::NonZeroU32;
+
+use crate::kernel_ext::fs::{
+    FileExt,
+    IoAlignment, //
+};
 
 use crate::kernel_ext::compat::sync::{
     new_spinlock_irq,

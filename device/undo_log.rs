@@ -34,13 +34,15 @@ use crate::{
         words,
         BlockSet, //
     },
-    fault::power_loss::PowerLoss,
-    kernel_ext::fs::{
-        FileExt,
-        OpenFile, //
-    },
+    fault::power_loss::PowerLoss, //
 };
 use core::ops::Range;
+
+use crate::kernel_ext::fs::{
+    FileExt,
+    OpenFile, //
+};
+
 use kernel::{
     fs::File,
     new_mutex,

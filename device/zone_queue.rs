@@ -8,11 +8,6 @@ use crate::{
         reset_all::ResetAll,
         MAX_HW_SECTORS, //
     },
-    kernel_ext::block::mq::{
-        ReqOp,
-        Request,
-        RequestList, //
-    },
     zone::{
         atomics::{
             AtomicBits,
@@ -27,6 +22,13 @@ use crate::{
     },
 };
 use core::ops::Deref;
+
+use crate::kernel_ext::block::zoned_mq::{
+    ReqOp,
+    Request,
+    RequestList, //
+};
+
 use kernel::{
     prelude::*,
     sync::{

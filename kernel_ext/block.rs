@@ -4,91 +4,13 @@
 
 #[cfg(CONFIG_BLK_CGROUP)]
 mod cgroup;
-pub(crate) mod mq;
-pub(crate) mod zoned;
-
-/// The same interface for a kernel that does not charge I/O to cgroups.
 #[cfg(not(CONFIG_BLK_CGROUP))]
-mod cgroup {
-    use kernel::bindings::bio;
+mod no_cgroup;
+pub(crate) mod plug;
+mod status;
+pub(crate) mod zoned;
+pub(crate) mod zoned_mq;
 
-    /// # Safety
-    ///
-    /// None.
-    pub(super) unsafe fn charge<R>(_bio: *mut bio, f: impl FnOnce() -> R) -> R {
-        f()
-    }
-
-    /// # Safety
-    ///
-    /// None.
-    pub(super) unsafe fn is_of_current(_bio: *mut bio) -> bool {
-        true
-    }
-
-    /// # Safety
-    ///
-    /// None.
-    pub(super) unsafe fn is_same(_one: *const bio, _other: *const bio) -> bool {
-        true
-    }
-}
-
-use kernel::{
-    bindings,
-    error::Error, //
-};
-
-/// How a request ended: a `blk_status_t`.
-///
-/// This is a separate type because some errnos have a special meaning for the block layer: some of
-/// them would make it retry the request forever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Status(bindings::blk_status_t);
-
-// The values of `include/linux/blk_types.h`, whose macros `bindgen` can't evaluate.
-impl Status {
-    /// The request succeeded.
-    pub(crate) const OK: Self = Self(0);
-    /// The device does not support the operation.
-    pub(crate) const NOTSUPP: Self = Self(1);
-    /// The request took too long, ETIMEDOUT.
-    pub(crate) const TIMEOUT: Self = Self(2);
-    /// A resource for the request is missing, for example memory: the block layer retries the
-    /// request.
-    const RESOURCE: Self = Self(9);
-    /// The request failed, EIO.
-    pub(crate) const IOERR: Self = Self(10);
-    /// A device mapper must queue the request again, EREMCHG.
-    const DM_REQUEUE: Self = Self(11);
-    /// The request must not wait but would have to, EAGAIN.
-    const AGAIN: Self = Self(12);
-    /// Too many zones are open, ETOOMANYREFS.
-    pub(crate) const ZONE_OPEN_RESOURCE: Self = Self(14);
-    /// Too many zones are active, EOVERFLOW.
-    pub(crate) const ZONE_ACTIVE_RESOURCE: Self = Self(15);
-
-    /// The raw value.
-    fn into_raw(self) -> bindings::blk_status_t {
-        self.0
-    }
-}
-
-impl From<Error> for Status {
-    /// Returns the status of a request that failed with a foreign errno, for example from a file
-    /// system.
-    ///
-    /// Some statuses ask the submitter to act and to retry. Only the device itself may report them.
-    /// A file system means something else by such an errno, so the request ends with
-    /// [`Self::IOERR`].
-    fn from(error: Error) -> Self {
-        // SAFETY: The function only reads a table, and may be called in any context.
-        match Self(unsafe { bindings::errno_to_blk_status(error.to_errno()) }) {
-            Self::AGAIN
-            | Self::DM_REQUEUE
-            | Self::ZONE_OPEN_RESOURCE
-            | Self::ZONE_ACTIVE_RESOURCE => Self::IOERR,
-            status => status,
-        }
-    }
-}
+#[cfg(not(CONFIG_BLK_CGROUP))]
+use self::no_cgroup as cgroup;
+pub(crate) use self::status::Status;

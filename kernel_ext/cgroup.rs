@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/cgroup.h`](srctree/include/linux/cgroup.h),
 //! [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
 
-use crate::kernel_ext::task::pinned_to_cpu;
+use crate::kernel_ext::cpu::pinned_to_cpu;
 use core::ptr::NonNull;
 #[cfg(CONFIG_SMP)]
 use kernel::cpu::CpuId;
@@ -26,7 +26,7 @@ use kernel::{
 /// # Invariants
 ///
 /// The pointer is valid, and `self` owns a reference to it.
-pub(super) struct CgroupState(NonNull<bindings::cgroup_subsys_state>);
+pub(crate) struct CgroupState(NonNull<bindings::cgroup_subsys_state>);
 
 impl CgroupState {
     /// Returns the state that the memory controller charges `cgroup`'s memory to: the state of
@@ -35,7 +35,7 @@ impl CgroupState {
     /// # Safety
     ///
     /// `cgroup` must be valid.
-    pub(super) unsafe fn of_memory(cgroup: *mut bindings::cgroup) -> Option<Self> {
+    pub(crate) unsafe fn of_memory(cgroup: *mut bindings::cgroup) -> Option<Self> {
         // SAFETY: By the safety requirement the cgroup is valid. The controller always exists.
         let css =
             unsafe { bindings::cgroup_get_e_css(cgroup, &raw mut bindings::memory_cgrp_subsys) };
@@ -43,7 +43,8 @@ impl CgroupState {
         NonNull::new(css).map(Self)
     }
 
-    pub(super) fn as_ptr(&self) -> *mut bindings::cgroup_subsys_state {
+    /// The raw pointer, which is valid for as long as `self`.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::cgroup_subsys_state {
         self.0.as_ptr()
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! For 7.3 this re-exports the kernel crate itself. For 7.2 (Kbuild sets `linux_7_2`) it has the
 //! same names at the same paths. It will go away together with the support of 7.2. `patch/make`
-//! makes the patch for a kernel tree without it: it replaces `crate::kernel_ext::compat` with
+//! makes the patches for a kernel tree without it: it replaces `crate::kernel_ext::compat` with
 //! `kernel`, or with nothing before `pin_init`, and [`bi_offset`] with the field.
 
 #[cfg(linux_7_2)]

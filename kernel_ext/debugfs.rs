@@ -8,19 +8,11 @@
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
-#![cfg_attr(
-    not(CONFIG_DEBUG_FS),
-    expect(dead_code, reason = "there is no debugfs")
-)]
-
 use crate::kernel_ext::fmt::Shown;
 use core::{
     fmt,
     marker::PhantomData,
-    ptr::{
-        null,
-        null_mut, //
-    },
+    ptr::null_mut, //
 };
 
 use crate::kernel_ext::compat::module::this_module;
@@ -29,11 +21,15 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    sync::Arc, //
+    sync::Arc,
+    ModuleMetadata, //
 };
 
 /// A way to show a `D` as text.
 pub(crate) trait Show<D>: 'static {
+    /// The module of the driver. An open file in debugfs keeps it loaded.
+    type OwnerModule: ModuleMetadata;
+
     /// Writes the text; may sleep.
     fn show(data: &D, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -60,9 +56,8 @@ impl Directory {
     /// Creates a directory, in `parent` or at the top of debugfs.
     pub(crate) fn new(name: &CStr, parent: Option<Arc<Self>>) -> Self {
         let place = parent.as_ref().map_or(null_mut(), |parent| parent.dentry);
-        // SAFETY: The name is a C string. The parent is null, a dentry of debugfs, or an error
-        // pointer; all are allowed.
-        let dentry = unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), place) };
+        // SAFETY: The parent is null, a dentry of debugfs, or an error pointer; all are allowed.
+        let dentry = unsafe { create_dir(name, place) };
         // INVARIANT: The call above has returned the dentry. `_parent` keeps the parent, whose
         // removal would remove the directory.
         Self {
@@ -76,7 +71,7 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the dentry was not removed. An error pointer is allowed.
         // The call waits for tasks that are reading a file in the directory.
-        unsafe { bindings::debugfs_remove(self.dentry) };
+        unsafe { remove(self.dentry) };
     }
 }
 
@@ -98,20 +93,80 @@ impl<D: Send + Sync + 'static> SharedDirectory<D> {
 
     /// Creates a file that only root can read.
     pub(crate) fn file<S: Show<D>>(&self, name: &CStr) {
-        // SAFETY: The name is a C string. The directory is a dentry of debugfs or an error pointer;
-        // both are allowed. The data of the file is a `D`, as its operations expect. The data lives
-        // until `self` is dropped, which removes the file first.
+        // SAFETY: The directory is a dentry of debugfs or an error pointer; both are allowed. The
+        // data of the file is a `D`, as its operations expect. The data lives until `self` is
+        // dropped, which removes the file first.
         unsafe {
-            bindings::debugfs_create_file_full(
-                name.as_char_ptr(),
-                0o400,
+            create_file(
+                name,
                 self.directory.dentry,
                 Arc::as_ptr(&self.data).cast_mut().cast(),
-                null(),
                 &File::<D, S>::OPERATIONS,
             )
         };
     }
+}
+
+/// Creates a directory: `debugfs_create_dir()`. In a kernel without debugfs, this and the next two
+/// functions do nothing.
+///
+/// # Safety
+///
+/// `parent` must be null, a dentry of debugfs, or an error pointer.
+unsafe fn create_dir(name: &CStr, parent: *mut bindings::dentry) -> *mut bindings::dentry {
+    #[cfg(CONFIG_DEBUG_FS)]
+    {
+        // SAFETY: The name is a C string. By the safety requirement.
+        unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), parent) }
+    }
+    #[cfg(not(CONFIG_DEBUG_FS))]
+    {
+        let _ = (name, parent);
+        null_mut()
+    }
+}
+
+/// Creates a file that only root can read: `debugfs_create_file_full()`.
+///
+/// # Safety
+///
+/// `parent` must be a dentry of debugfs or an error pointer. `data` must be the `i_private` that
+/// `operations` expect, until the file is removed.
+unsafe fn create_file(
+    name: &CStr,
+    parent: *mut bindings::dentry,
+    data: *mut c_void,
+    operations: &'static bindings::file_operations,
+) {
+    #[cfg(CONFIG_DEBUG_FS)]
+    // SAFETY: The name is a C string. By the safety requirements.
+    unsafe {
+        bindings::debugfs_create_file_full(
+            name.as_char_ptr(),
+            0o400,
+            parent,
+            data,
+            core::ptr::null(),
+            operations,
+        )
+    };
+    #[cfg(not(CONFIG_DEBUG_FS))]
+    let _ = (name, parent, data, operations);
+}
+
+/// Removes a directory and its contents: `debugfs_remove()`.
+///
+/// # Safety
+///
+/// `dentry` must be the result of [`create_dir`] that was not removed.
+unsafe fn remove(dentry: *mut bindings::dentry) {
+    #[cfg(CONFIG_DEBUG_FS)]
+    // SAFETY: By the safety requirement.
+    unsafe {
+        bindings::debugfs_remove(dentry)
+    };
+    #[cfg(not(CONFIG_DEBUG_FS))]
+    let _ = dentry;
 }
 
 /// The operations of a file that shows a `D` with `S`.
@@ -119,7 +174,7 @@ struct File<D, S>(PhantomData<(D, S)>);
 
 impl<D: Send + Sync + 'static, S: Show<D>> File<D, S> {
     const OPERATIONS: bindings::file_operations = bindings::file_operations {
-        owner: this_module::<crate::LocalModule>().as_ptr(),
+        owner: this_module::<S::OwnerModule>().as_ptr(),
         open: Some(Self::open),
         read: Some(bindings::seq_read),
         llseek: Some(bindings::seq_lseek),

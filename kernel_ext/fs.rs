@@ -2,23 +2,21 @@
 
 //! Files and directories that the kernel itself opens.
 
-pub(crate) mod file;
 mod freeze;
+mod open_file;
 
-pub(crate) use self::file::{
-    Directory,
-    FileExt,
-    FileSize,
-    IoAlignment,
-    OpenFile, //
-};
-pub(super) use self::{
-    file::{
-        FMODE_READ,
-        FMODE_WRITE, //
-    },
+pub(crate) use self::{
     freeze::{
         end_write,
         try_start_write, //
+    },
+    open_file::{
+        Directory,
+        FileExt,
+        FileSize,
+        IoAlignment,
+        OpenFile,
+        FMODE_READ,
+        FMODE_WRITE, //
     },
 };

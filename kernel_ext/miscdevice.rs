@@ -8,7 +8,8 @@ use core::marker::PhantomData;
 
 use crate::kernel_ext::compat::miscdevice::MiscDeviceRegistration;
 use kernel::{
-    bindings, container_of,
+    bindings,
+    container_of,
     fs::{
         File,
         Kiocb, //
@@ -28,10 +29,14 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    ModuleMetadata, //
 };
 
 /// The data that all open files of a misc device share.
 pub(crate) trait SharedMiscDevice: Send + Sync + Sized + 'static {
+    /// The module of the driver. An open file of the device keeps it loaded.
+    type OwnerModule: ModuleMetadata;
+
     /// Returns the current text of the device, for a read.
     ///
     /// This is called when a read begins at the start of the file. A read at a later position
@@ -61,15 +66,24 @@ impl Writer<'_> {
     ///
     /// C header: [`include/linux/capability.h`](srctree/include/linux/capability.h)
     pub(crate) fn may_administer(&self) -> bool {
-        // CAST: A small constant.
-        let capability = bindings::CAP_SYS_ADMIN as c_int;
-        // SAFETY: By the type invariant the file is open, so it has the credentials of its opener.
-        // The initial user namespace always exists.
-        let opener = unsafe {
-            bindings::file_ns_capable(self.file, &raw mut bindings::init_user_ns, capability)
-        };
-        // SAFETY: The capability exists, and `capable()` may be called in any task.
-        opener && unsafe { bindings::capable(capability) }
+        #[cfg(CONFIG_MULTIUSER)]
+        {
+            // CAST: A small constant.
+            let capability = bindings::CAP_SYS_ADMIN as c_int;
+            // SAFETY: By the type invariant the file is open, so it has the credentials of its
+            // opener. The initial user namespace always exists.
+            let opener = unsafe {
+                bindings::file_ns_capable(self.file, &raw mut bindings::init_user_ns, capability)
+            };
+            // SAFETY: The capability exists, and `capable()` may be called in any task.
+            opener && unsafe { bindings::capable(capability) }
+        }
+        // Without users, each task has all capabilities.
+        #[cfg(not(CONFIG_MULTIUSER))]
+        {
+            let _ = self.file;
+            true
+        }
     }
 }
 
@@ -104,6 +118,8 @@ struct OpenFile<T: SharedMiscDevice> {
 
 #[vtable]
 impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
+    #[cfg(not(linux_7_2))]
+    type OwnerModule = T::OwnerModule;
     type Ptr = Pin<KBox<Self>>;
 
     fn open(
@@ -117,7 +133,7 @@ impl<T: SharedMiscDevice> MiscDevice for OpenFile<T> {
         KBox::pin_init(
             pin_init!(Self {
                 data,
-                text <- new_mutex!(KVVec::new(), "zloop_control_text"),
+                text <- new_mutex!(KVVec::new(), "SharedMiscDevice::text"),
             }),
             GFP_KERNEL,
         )

@@ -5,7 +5,7 @@
 //! The code of a module may drop the last reference to the module itself: it frees a removed disk
 //! when the last opener closes the disk. After that the module can be unloaded, although this code
 //! still has a few instructions to run before it returns. So the module's exit waits for this code:
-//! see [`Unloadable`].
+//! see [`unloadable_module!`].
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
@@ -19,7 +19,38 @@ use kernel::{
     ModuleMetadata, //
 };
 
-/// A module `M` that is not unloaded before all tasks have left its code.
+/// Declares a module that is not unloaded before all tasks have left its code: a type with a value
+/// of another type, which is the module's state.
+///
+/// The type must be the one that is named in `module!`.
+#[macro_export]
+macro_rules! unloadable_module {
+    ($(#[$attribute:meta])* struct $name:ident($state:ident);) => {
+        $(#[$attribute])*
+        #[::kernel::prelude::pin_data]
+        struct $name {
+            #[pin]
+            state: $crate::kernel_ext::module::Unloadable<$state>,
+        }
+
+        impl ::kernel::InPlaceModule for $name {
+            fn init(
+                module: &'static ::kernel::ThisModule,
+            ) -> impl ::kernel::prelude::PinInit<Self, ::kernel::prelude::Error> {
+                ::kernel::prelude::try_pin_init!(Self {
+                    state <- <$crate::kernel_ext::module::Unloadable<$state>
+                        as ::kernel::InPlaceModule>::init(module),
+                })
+            }
+        }
+
+        // SAFETY: The only field is an `Unloadable`.
+        unsafe impl $crate::kernel_ext::module::WaitsForTasks for $name {}
+    };
+}
+pub(crate) use unloadable_module;
+
+/// The state `M` of a module, which is dropped before all tasks have left the module's code.
 ///
 /// Dropping it drops `M`, and then waits until each task has slept or was in user space (Tasks
 /// RCU). So code that has dropped its reference to the module must leave the module without
@@ -60,10 +91,12 @@ impl Drop for WaitOnDrop {
     }
 }
 
-/// A module whose exit waits until all tasks have left its code: an [`Unloadable`].
-pub(crate) trait WaitsForTasks: ModuleMetadata {}
-
-impl<M> WaitsForTasks for Unloadable<M> where Self: ModuleMetadata {}
+/// A module whose exit waits until all tasks have left its code: see [`unloadable_module!`].
+///
+/// # Safety
+///
+/// Dropping a value must drop an [`Unloadable`] as its last field.
+pub(crate) unsafe trait WaitsForTasks: ModuleMetadata {}
 
 /// A reference to the module `M`. While it exists, the module can't be unloaded.
 ///
@@ -83,8 +116,7 @@ impl<M: WaitsForTasks> ModuleRef<M> {
     ///
     /// ENODEV if the module is being unloaded.
     pub(crate) fn get() -> Result<Self> {
-        // SAFETY: The pointer is to a module, or null for built-in code. Both are allowed.
-        if !unsafe { bindings::try_module_get(this_module::<M>().as_ptr()) } {
+        if !try_module_get(this_module::<M>()) {
             return Err(ENODEV);
         }
         // INVARIANT: The call above has taken the reference.
@@ -97,7 +129,37 @@ impl<M: WaitsForTasks> Drop for ModuleRef<M> {
         // A module whose exit can't wait keeps the reference, so it is never unloaded.
         if Self::CAN_WAIT {
             // SAFETY: By the type invariant we own the reference.
-            unsafe { bindings::module_put(this_module::<M>().as_ptr()) };
+            unsafe { module_put(this_module::<M>()) };
         }
     }
+}
+
+/// Takes a reference, unless the module is being unloaded: `try_module_get()`. A kernel that can't
+/// unload modules counts no references.
+fn try_module_get(module: &ThisModule) -> bool {
+    #[cfg(CONFIG_MODULE_UNLOAD)]
+    {
+        // SAFETY: The pointer is to a module, or null for built-in code. Both are allowed.
+        unsafe { bindings::try_module_get(module.as_ptr()) }
+    }
+    #[cfg(not(CONFIG_MODULE_UNLOAD))]
+    {
+        let _ = module;
+        true
+    }
+}
+
+/// Drops a reference: `module_put()`.
+///
+/// # Safety
+///
+/// The caller must own a reference, and must not use it any more.
+unsafe fn module_put(module: &ThisModule) {
+    #[cfg(CONFIG_MODULE_UNLOAD)]
+    // SAFETY: By the safety requirement.
+    unsafe {
+        bindings::module_put(module.as_ptr())
+    };
+    #[cfg(not(CONFIG_MODULE_UNLOAD))]
+    let _ = module;
 }

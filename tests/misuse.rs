@@ -6,24 +6,24 @@
 //! are named at the ends of lines. Each of them is a use of `kernel_ext` that would be undefined
 //! behaviour, in code that is not `unsafe`.
 
-use crate::{
-    device::queue_rq::ZloopQueue,
-    kernel_ext::{
-        block::{
-            mq::{
-                Direction,
-                Disk,
-                IdleRequest,
-                Request,
-                RequestList, //
-            },
-            Status, //
+use crate::device::queue_rq::ZloopQueue;
+
+use crate::kernel_ext::{
+    block::{
+        zoned_mq::{
+            Direction,
+            Disk,
+            IdleRequest,
+            Request,
+            RequestList, //
         },
-        debugfs::Directory,
-        module::ModuleRef,
-        workqueue::OwnedQueue, //
+        Status, //
     },
+    debugfs::Directory,
+    module::ModuleRef,
+    workqueue::OwnedQueue, //
 };
+
 use kernel::{
     fs::File,
     prelude::*,

@@ -19,16 +19,6 @@ use crate::{
         ZoneCommand, //
     },
     io_err_ratelimited,
-    kernel_ext::{
-        block::{
-            mq::{
-                ReqOp,
-                Request, //
-            },
-            Status, //
-        },
-        fs::FileExt, //
-    },
     zone::{
         durability::Length,
         queue::{
@@ -42,6 +32,18 @@ use crate::{
         ZoneState, //
     },
 };
+
+use crate::kernel_ext::{
+    block::{
+        zoned_mq::{
+            ReqOp,
+            Request, //
+        },
+        Status, //
+    },
+    fs::FileExt, //
+};
+
 use kernel::{
     block::SECTOR_SHIFT,
     prelude::*, //

@@ -10,22 +10,24 @@ use super::SequentialZone;
 use crate::{
     device::queue_rq::ZloopQueue,
     io_err_ratelimited,
-    kernel_ext::{
-        block::{
-            mq::{
-                Request,
-                RequestList, //
-            },
-            Status, //
-        },
-        fs::FileExt, //
-    },
     zone::{
         queue::FileState,
         Failure,
         WritePointer, //
     },
 };
+
+use crate::kernel_ext::{
+    block::{
+        zoned_mq::{
+            Request,
+            RequestList, //
+        },
+        Status, //
+    },
+    fs::FileExt, //
+};
+
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,

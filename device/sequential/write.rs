@@ -23,23 +23,6 @@ use crate::{
     },
     fault::Kind,
     io_err_ratelimited,
-    kernel_ext::{
-        block::{
-            mq::{
-                FileIoOperations,
-                ReqOp,
-                Request,
-                RequestList,
-                Submission, //
-            },
-            Status, //
-        },
-        fs::{
-            FileExt,
-            FileSize, //
-        },
-        workqueue::Queue, //
-    },
     zone::{
         queue::{
             Completion,
@@ -52,6 +35,25 @@ use crate::{
     },
 };
 use core::cmp::Ordering;
+
+use crate::kernel_ext::{
+    block::{
+        zoned_mq::{
+            FileIoOperations,
+            ReqOp,
+            Request,
+            RequestList,
+            Submission, //
+        },
+        Status, //
+    },
+    fs::{
+        FileExt,
+        FileSize, //
+    },
+    workqueue::UntimedQueue, //
+};
+
 use kernel::{
     block::SECTOR_SHIFT,
     fs::File,
@@ -225,7 +227,7 @@ impl SequentialZone {
         self: &Arc<Self>,
         requests: &RequestList<ZloopQueue>,
         result: Result<u32>,
-        workqueue: &Queue,
+        workqueue: &UntimedQueue,
     ) -> Outcome {
         let capacity = self.capacity();
         let is_fua = requests.is_fua();

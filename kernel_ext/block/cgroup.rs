@@ -51,7 +51,7 @@ unsafe extern "C" {
 /// # Safety
 ///
 /// `bio` must be null, or valid when this is called. `f` may end it.
-pub(super) unsafe fn charge<R>(bio: *mut bindings::bio, f: impl FnOnce() -> R) -> R {
+pub(crate) unsafe fn charge<R>(bio: *mut bindings::bio, f: impl FnOnce() -> R) -> R {
     // SAFETY: By the safety requirement.
     let charged = unsafe { Charged::enter(bio) };
     let result = f();
@@ -67,7 +67,7 @@ pub(super) unsafe fn charge<R>(bio: *mut bindings::bio, f: impl FnOnce() -> R) -
 /// # Safety
 ///
 /// `bio` must be null or valid.
-pub(super) unsafe fn is_of_current(bio: *mut bindings::bio) -> bool {
+pub(crate) unsafe fn is_of_current(bio: *mut bindings::bio) -> bool {
     // SAFETY: By the safety requirement.
     let css = unsafe { bio_blkcg_css(bio) };
     let _rcu = rcu::Guard::new();
@@ -88,7 +88,7 @@ pub(super) unsafe fn is_of_current(bio: *mut bindings::bio) -> bool {
 /// # Safety
 ///
 /// Each bio must be null or valid.
-pub(super) unsafe fn is_same(one: *const bindings::bio, other: *const bindings::bio) -> bool {
+pub(crate) unsafe fn is_same(one: *const bindings::bio, other: *const bindings::bio) -> bool {
     // SAFETY: By the safety requirement each bio is null or valid. The cgroup of a submitted bio
     // does not change.
     let blkg = |bio: *const bindings::bio| unsafe { bio.as_ref() }.map(|bio| bio.bi_blkg);

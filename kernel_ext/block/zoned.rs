@@ -125,7 +125,7 @@ unsafe fn conditions(disk: *mut bindings::gendisk, _guard: &rcu::Guard) -> &[Cac
 /// # Safety
 ///
 /// `disk` must be valid.
-pub(super) unsafe fn clear_failed_conditions(disk: *mut bindings::gendisk) {
+pub(crate) unsafe fn clear_failed_conditions(disk: *mut bindings::gendisk) {
     let guard = rcu::Guard::new();
     // SAFETY: By the safety requirement the disk is valid.
     for condition in unsafe { conditions(disk, &guard) } {
@@ -158,7 +158,7 @@ impl ZoneReport<'_> {
     ///
     /// `disk`, `wanted` and `args` must be the arguments of a call of the `report_zones` operation.
     /// This call must last for the lifetime of the result.
-    pub(super) unsafe fn from_raw(
+    pub(crate) unsafe fn from_raw(
         disk: *mut bindings::gendisk,
         wanted: u32,
         args: *mut bindings::blk_report_zones_args,

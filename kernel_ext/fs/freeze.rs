@@ -8,7 +8,7 @@
 //!
 //! C header: [`include/linux/fs/super.h`](srctree/include/linux/fs/super.h)
 
-use crate::kernel_ext::task::pinned_to_cpu;
+use crate::kernel_ext::cpu::pinned_to_cpu;
 use kernel::bindings;
 
 /// Tries to take the freeze protection of a file's file system: `sb_start_write_trylock()`.
@@ -18,7 +18,7 @@ use kernel::bindings;
 /// # Safety
 ///
 /// `file` must be an open file.
-pub(in crate::kernel_ext) unsafe fn try_start_write(file: *mut bindings::file) -> bool {
+pub(crate) unsafe fn try_start_write(file: *mut bindings::file) -> bool {
     // The semaphore counts readers per CPU.
     pinned_to_cpu(|| {
         // SAFETY: An open file has an inode, which has a super block. This is the slow path of
@@ -37,7 +37,7 @@ pub(in crate::kernel_ext) unsafe fn try_start_write(file: *mut bindings::file) -
 ///
 /// `file` must be an open file, and the freeze protection of its file system must be held. Lockdep
 /// must not record a task as its holder, as after `kiocb_start_write()`.
-pub(in crate::kernel_ext) unsafe fn end_write(file: *mut bindings::file) {
+pub(crate) unsafe fn end_write(file: *mut bindings::file) {
     // SAFETY: An open file has an inode, which has a super block.
     let sb = unsafe { (*(*file).f_inode).i_sb };
     // The slow path of `percpu_up_read()` is always correct, and it is exported. The semaphore

@@ -225,7 +225,7 @@ package_sources() {
 	(cd "$TREE" && find debian dkms Documentation README.md -type f -print) | sort
 }
 
-# linux: the files of the kernel's source that our patch for it is made with.
+# linux: the files of the kernel's source that our patches for it are made with.
 linux() {
 	toolchain >/dev/null
 	artefact linux "files of Linux $STOCK_KERNEL (half a minute)" "$STOCK_KERNEL"

@@ -27,22 +27,22 @@ use super::{
     request::{
         Direction,
         Pdu,
-        Request,
+        Request, //
+    },
+    request_list::{
         RequestList,
         RequestRef, //
     },
 };
 use crate::kernel_ext::{
+    block::plug::NestedIoScope,
     fs::{
         end_write,
         try_start_write,
         FMODE_READ,
         FMODE_WRITE, //
     },
-    task::{
-        file_size_is_unlimited,
-        NestedIoScope, //
-    },
+    task::file_size_is_unlimited, //
 };
 use core::{
     cell::UnsafeCell,
@@ -142,10 +142,13 @@ impl<T: Operations> FileIo<T> {
     ///
     /// # Safety
     ///
-    /// The caller must own the request, and no operation may be in flight for it.
-    pub(super) unsafe fn reset(&self) {
+    /// `rq` must be a request of a tag set of `T` that the caller owns, and no operation may be in
+    /// flight for it.
+    pub(super) unsafe fn reset(rq: NonNull<bindings::request>) {
+        // SAFETY: By the safety requirement the pdu is initialised.
+        let io = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).file_io };
         // SAFETY: By the safety requirement no other code uses `owned` now.
-        unsafe { (*self.owned.get()).repeated = false };
+        unsafe { (*io.owned.get()).repeated = false };
     }
 
     /// Stores the other requests of a list whose first request is this one.
@@ -166,6 +169,14 @@ impl<T: Operations> FileIo<T> {
     pub(super) unsafe fn take_others(&self) -> RequestList<T> {
         // SAFETY: By the safety requirement no other code uses `owned` now.
         unsafe { (*self.owned.get()).others.take() }
+    }
+}
+
+impl<T: Operations> Request<T> {
+    /// The block layer's queue of the disk.
+    fn queue(&self) -> *const bindings::request_queue {
+        // SAFETY: By the type invariant the request is valid, and its queue does not change.
+        unsafe { (*self.as_ptr()).q }
     }
 }
 

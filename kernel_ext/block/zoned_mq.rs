@@ -13,6 +13,7 @@ mod file_io;
 mod gen_disk;
 mod operations;
 mod request;
+mod request_list;
 mod tag_set;
 
 pub(crate) use self::{
@@ -31,8 +32,8 @@ pub(crate) use self::{
         Direction,
         IdleRequest,
         ReqOp,
-        Request,
-        RequestList, //
+        Request, //
     },
+    request_list::RequestList,
     tag_set::TagSet,
 };

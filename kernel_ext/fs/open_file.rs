@@ -84,7 +84,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// `EOPNOTSUPP`. Before Linux 7.3 the kernel crate has no [`Error`] for it.
+/// `EOPNOTSUPP`, as a file system returns it.
 // CAST: A small constant.
 const EOPNOTSUPP: c_int = -(bindings::EOPNOTSUPP as c_int);
 
@@ -100,8 +100,10 @@ const FALLOC_FL_ZERO_RANGE: c_int = 0x10;
 const O_TMPFILE: u32 = 0o20000000 | flags::O_DIRECTORY;
 
 // `include/linux/fs.h`; `bindgen` can't evaluate its macros.
-pub(in crate::kernel_ext) const FMODE_READ: bindings::fmode_t = 1 << 0;
-pub(in crate::kernel_ext) const FMODE_WRITE: bindings::fmode_t = 1 << 1;
+/// The file is open for reading.
+pub(crate) const FMODE_READ: bindings::fmode_t = 1 << 0;
+/// The file is open for writing.
+pub(crate) const FMODE_WRITE: bindings::fmode_t = 1 << 1;
 
 /// The largest block of a disk in bytes.
 const MAX_BLOCK: u32 = 4096;

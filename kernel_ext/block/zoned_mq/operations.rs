@@ -15,15 +15,16 @@ use super::{
 };
 use crate::kernel_ext::{
     block::{
+        plug::{
+            NestedIoScope,
+            Plug, //
+        },
         zoned::ZoneReport,
         Status, //
     },
-    task::{
-        is_plain_task,
-        NestedIoScope,
-        Plug, //
-    },
-    workqueue::Queue, //
+    module::WaitsForTasks,
+    task::is_plain_task,
+    workqueue::UntimedQueue, //
 };
 use core::{
     iter::successors,
@@ -49,7 +50,7 @@ pub(super) type QueueDataRef<'a, T> =
 
 /// The context in which a request arrives in [`Operations::queue_rq`].
 pub(crate) struct Submission<'a> {
-    work_queue: &'a Queue,
+    work_queue: &'a UntimedQueue,
     /// If several requests arrive together: the plug for the I/O that the driver submits, and the
     /// number of requests.
     batch: Option<(&'a Plug<'a>, usize)>,
@@ -57,7 +58,7 @@ pub(crate) struct Submission<'a> {
 
 impl<'a> Submission<'a> {
     /// The disk's workqueue.
-    pub(crate) fn work_queue(&self) -> &'a Queue {
+    pub(crate) fn work_queue(&self) -> &'a UntimedQueue {
         self.work_queue
     }
 
@@ -81,6 +82,9 @@ impl<'a> Submission<'a> {
 /// The operations of a block device driver.
 #[vtable]
 pub(crate) trait Operations: Sized + 'static {
+    /// The module of the driver. A disk keeps it loaded.
+    type OwnerModule: WaitsForTasks;
+
     /// The driver's data of a disk and its queue.
     type QueueData: ForeignOwnable + Send + Sync;
 
@@ -115,7 +119,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// workqueue of the disk.
     fn report_zones(
         data: QueueDataRef<'_, Self>,
-        work_queue: &Queue,
+        work_queue: &UntimedQueue,
         sector: u64,
         nr: u32,
         report: &mut ZoneReport<'_>,

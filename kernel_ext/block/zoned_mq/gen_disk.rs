@@ -19,7 +19,7 @@ use crate::kernel_ext::{
     task::BlockIoScope,
     workqueue::{
         OwnedQueue,
-        Queue, //
+        UntimedQueue, //
     },
 };
 use core::{
@@ -112,7 +112,7 @@ pub(super) struct Private<T: Operations> {
     dead: AtomicFlag,
     _tag_set: Arc<TagSet<T>>,
     /// Dropped last: the code that drops the other fields is in the module.
-    _module: ModuleRef<crate::LocalModule>,
+    _module: ModuleRef<T::OwnerModule>,
 }
 
 impl<T: Operations> Private<T> {
@@ -133,7 +133,7 @@ impl<T: Operations> Private<T> {
     }
 
     /// The workqueue of the disk.
-    pub(super) fn work_queue(&self) -> &Queue {
+    pub(super) fn work_queue(&self) -> &UntimedQueue {
         &self.work_queue
     }
 }
@@ -433,7 +433,7 @@ impl<T: Operations> DiskVTable<T> {
     }
 
     const VTABLE: bindings::block_device_operations = bindings::block_device_operations {
-        owner: this_module::<crate::LocalModule>().as_ptr(),
+        owner: this_module::<T::OwnerModule>().as_ptr(),
         report_zones: Some(Self::report_zones),
         free_disk: Some(Self::free_disk),
         ..pin_init::zeroed()

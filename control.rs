@@ -60,7 +60,10 @@ use core::mem::replace;
 use crate::kernel_ext::{
     block::zoned_mq::Disk,
     fmt::Shown,
-    fs::Directory,
+    fs::{
+        flush_delayed_fput,
+        Directory, //
+    },
     miscdevice::{
         SharedMiscDevice,
         SharedRegistration,
@@ -429,6 +432,8 @@ impl Registry {
         // Dropping the entry closes its directory, so the registry is unlocked first.
         drop(devices);
         drop(entry);
+        // Work items may have closed files. The file system can be unmounted after the command.
+        flush_delayed_fput();
     }
 
     /// Publishes a device that was added.

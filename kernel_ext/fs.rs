@@ -11,6 +11,7 @@ pub(crate) use self::{
         try_start_write, //
     },
     open_file::{
+        flush_delayed_fput,
         Directory,
         FileExt,
         FileSize,

@@ -193,6 +193,17 @@ impl Drop for OpenFile {
     }
 }
 
+/// Waits until all files that kernel threads have dropped are closed; may sleep.
+///
+/// A stacked file system, overlayfs for instance, has a file of its own for each [`OpenFile`]. It
+/// drops this file with `fput`. In a kernel thread `fput` leaves the close to a work item, and the
+/// mount stays busy until the work item has run. The caller must hold no lock that closing a file
+/// may take: the files of others are closed, too.
+pub(crate) fn flush_delayed_fput() {
+    // SAFETY: The function has no preconditions but that it may sleep.
+    unsafe { bindings::flush_delayed_fput() };
+}
+
 /// Changes the mode of an open file, and returns the previous mode.
 ///
 /// # Safety

@@ -10,8 +10,8 @@ use crate::device::queue_rq::ZloopQueue;
 
 use crate::kernel_ext::{
     block::{
+        plug::NestedIoScope,
         zoned_mq::{
-            Direction,
             Disk,
             IdleRequest,
             Request,
@@ -24,11 +24,7 @@ use crate::kernel_ext::{
     workqueue::OwnedQueue, //
 };
 
-use kernel::{
-    fs::File,
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 fn needs_send<T: Send>(_: T) {}
 
@@ -64,12 +60,20 @@ fn move_append_while_shared(request: &Request<ZloopQueue>) {
 }
 
 /// The pages of a write may be read-only, and a discard has none.
-fn read_into_any(request: Request<ZloopQueue>, file: ARef<File>) {
-    RequestList::from(request).submit(file, 0, Direction::Read, None); //~ E0061
-}
-
 fn fill_any(request: &Request<ZloopQueue>) {
     request.fill_zero_after(0); //~ E0599
+}
+
+/// The task would go on with the plug that it had first, whose stack frame may be gone.
+fn plug_twice(scope: &mut NestedIoScope) {
+    let again = &mut *scope;
+    scope.with_plug(1, |_| again.with_plug(1, |_| ())); //~ E0499
+}
+
+/// It is on the stack.
+fn keep_plug(scope: &mut NestedIoScope) {
+    let mut kept = None;
+    scope.with_plug(1, |plug| kept = Some(plug)); //~ E0521
 }
 
 /// A timer would find the queue gone.

@@ -2,14 +2,13 @@
 
 //! Plugs, and I/O of a task that is submitting I/O already.
 //!
-//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+//! C header: [`include/linux/blk_plug.h`](srctree/include/linux/blk_plug.h)
 
 use crate::kernel_ext::task::{
     is_plain_task,
     BlockIoScope, //
 };
 use core::{
-    marker::PhantomData,
     mem::replace,
     ptr::{
         self,
@@ -26,6 +25,7 @@ use kernel::{
     task::Task,
     types::Opaque, //
 };
+use pin_init::stack_pin_init;
 
 /// A [`BlockIoScope`] for a task that is submitting I/O to the device that the scope is for.
 ///
@@ -44,13 +44,13 @@ impl NestedIoScope {
     /// Enters the scope for a request of `queue`. The pointer is only compared.
     ///
     /// Fails if the task is not [plain](is_plain_task). Also fails if the task's plug has requests
-    /// of other queues: nothing can submit these requests in the scope, and the I/O to the device
-    /// below may wait for resources that they hold.
+    /// of other queues, or callbacks with bios, as those of md: nothing can submit these in the
+    /// scope, and the I/O to the device below may wait for resources that they hold.
     pub(crate) fn enter(queue: *const bindings::request_queue) -> Option<Self> {
         let task = Task::current_raw();
         // SAFETY: `task` is the current task, which is alive, and only the task itself uses its
         // plug.
-        if !is_plain_task() || unsafe { plug_has_other_queue((*task).plug, queue) } {
+        if !is_plain_task() || unsafe { plug_has_others((*task).plug, queue) } {
             return None;
         }
         // SAFETY: `task` is the current task, which is alive. Only the task itself uses its `plug`
@@ -78,6 +78,14 @@ impl NestedIoScope {
             _scope: BlockIoScope::enter(),
         })
     }
+
+    /// Calls `f` while the task has a plug for about `nr_ios` requests, which the block layer
+    /// allocates together. The plug collects the requests that the task submits. It submits them
+    /// together when `f` has returned, when the task sleeps, or when it has many requests.
+    pub(crate) fn with_plug<R>(&mut self, nr_ios: usize, f: impl FnOnce(&Plug) -> R) -> R {
+        stack_pin_init!(let plug = Plug::start(nr_ios));
+        f(&plug)
+    }
 }
 
 impl Drop for NestedIoScope {
@@ -92,13 +100,13 @@ impl Drop for NestedIoScope {
     }
 }
 
-/// Whether a plug has requests of a queue other than `queue`: requests that wait in it, or requests
-/// that it has allocated in advance.
+/// Whether a plug has requests of a queue other than `queue`, which wait in it or were allocated in
+/// advance, or callbacks.
 ///
 /// # Safety
 ///
 /// `plug` must be null or the plug of the current task.
-unsafe fn plug_has_other_queue(
+unsafe fn plug_has_others(
     plug: *const bindings::blk_plug,
     queue: *const bindings::request_queue,
 ) -> bool {
@@ -107,48 +115,48 @@ unsafe fn plug_has_other_queue(
     }
     // SAFETY: By the safety requirement the plug is valid, and only the current task uses it.
     let heads = unsafe { [(*plug).mq_list.head, (*plug).cached_rqs.head] };
-    heads.into_iter().any(|head| {
-        let mut rq = head;
-        // SAFETY: The requests of a plug are valid, and the link of the last one is null.
-        while let Some(request) = unsafe { rq.as_ref() } {
-            if !ptr::eq(request.q, queue) {
-                return true;
+    // SAFETY: As above. The list of callbacks is empty if its head is linked to itself.
+    let has_callbacks = unsafe {
+        let callbacks = &raw const (*plug).cb_list;
+        !ptr::eq((*callbacks).next, callbacks)
+    };
+    has_callbacks
+        || heads.into_iter().any(|head| {
+            let mut rq = head;
+            // SAFETY: The requests of a plug are valid, and the link of the last one is null.
+            while let Some(request) = unsafe { rq.as_ref() } {
+                if !ptr::eq(request.q, queue) {
+                    return true;
+                }
+                // SAFETY: The request is in a list, so the active field of the union is the link.
+                rq = unsafe { request.__bindgen_anon_1.rq_next };
             }
-            // SAFETY: The request is in a list, so the active field of the union is the link.
-            rq = unsafe { request.__bindgen_anon_1.rq_next };
-        }
-        false
-    })
+            false
+        })
 }
 
-/// A plug of the current task. It collects the requests that the task submits, and submits them
-/// together when it is dropped, when the task sleeps, or when it has many requests.
-///
-/// C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+/// The plug of the current task. Only [`NestedIoScope::with_plug`] makes it, on its stack.
 ///
 /// # Invariants
 ///
 /// `inner` is the plug of the current task.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Plug<'a> {
+pub(crate) struct Plug {
     #[pin]
     inner: Opaque<bindings::blk_plug>,
-    /// The borrow excludes another plug in the same scope.
-    _scope: PhantomData<&'a mut NestedIoScope>,
 }
 
-impl<'a> Plug<'a> {
-    /// Gives the current task a plug for about `nr_ios` requests. The block layer allocates these
-    /// requests together.
-    pub(crate) fn start(_scope: &'a mut NestedIoScope, nr_ios: usize) -> impl PinInit<Self> {
+impl Plug {
+    fn start(nr_ios: usize) -> impl PinInit<Self> {
         // `BLK_MAX_REQUEST_COUNT`, the limit of `blk_start_plug_nr_ios()`, which is not exported.
         const MAX_NR_IOS: usize = 32;
 
         // CAST: The limit is small.
         let nr_ios = nr_ios.min(MAX_NR_IOS) as u16;
         pin_init!(Self {
-            // INVARIANT: In the scope, the task can only have a plug that borrows the scope. This
-            // borrows it exclusively, so the task has no plug, and `blk_start_plug` sets this one.
+            // INVARIANT: In the scope, the task has no plug but that of `with_plug`, which borrows
+            // the scope exclusively. So the task has no plug now, and `blk_start_plug` sets this
+            // one.
             inner <- Opaque::ffi_init(move |plug: *mut bindings::blk_plug| {
                 // SAFETY: `plug` is valid for writes and pinned until it is dropped.
                 unsafe {
@@ -156,16 +164,14 @@ impl<'a> Plug<'a> {
                     (*plug).nr_ios = nr_ios;
                 }
             }),
-            _scope: PhantomData,
         })
     }
 }
 
 #[pinned_drop]
-impl PinnedDrop for Plug<'_> {
+impl PinnedDrop for Plug {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant it is the plug of the task that started it. `self` is not
-        // `Send`, because the scope is not, so this is the same task.
+        // SAFETY: By the type invariant it is the plug of the current task.
         unsafe { bindings::blk_finish_plug(self.inner.get()) };
     }
 }

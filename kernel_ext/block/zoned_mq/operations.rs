@@ -10,8 +10,8 @@ use super::{
         end_if_abandoned,
         Pdu, //
     },
-    IdleRequest, //
-    ReqOp,
+    IdleRequest,
+    ReqOp, //
 };
 use crate::kernel_ext::{
     block::{
@@ -42,7 +42,6 @@ use kernel::{
     prelude::*,
     types::ForeignOwnable, //
 };
-use pin_init::stack_pin_init;
 
 /// The driver's data of a queue, as the operations borrow it.
 pub(super) type QueueDataRef<'a, T> =
@@ -53,7 +52,7 @@ pub(crate) struct Submission<'a> {
     work_queue: &'a UntimedQueue,
     /// If several requests arrive together: the plug for the I/O that the driver submits, and the
     /// number of requests.
-    batch: Option<(&'a Plug<'a>, usize)>,
+    batch: Option<(&'a Plug, usize)>,
 }
 
 impl<'a> Submission<'a> {
@@ -180,30 +179,32 @@ impl<T: Operations> OperationsVTable<T> {
             NonNull::new(rq.as_ref().__bindgen_anon_1.rq_next)
         };
         let nr_requests = successors(first, next).count();
-        stack_pin_init!(let plug = Plug::start(&mut scope, nr_requests));
-        let mut returned = bindings::rq_list::default();
-        let mut rq = head;
-        while !rq.is_null() {
-            // SAFETY: `rq` is in the list. The link is read before the driver may use it.
-            let next = unsafe { (*rq).__bindgen_anon_1.rq_next };
-            // SAFETY: By the safety requirements.
-            if let Err(idle) = unsafe { Self::dispatch(queue, rq, Some((&plug, nr_requests))) } {
-                idle.give_back();
-                // SAFETY: The driver has given the request back, so the block layer owns it again,
-                // as it owns the previous request that was given back.
-                unsafe {
-                    (*rq).__bindgen_anon_1.rq_next = null_mut();
-                    match returned.tail.as_mut() {
-                        Some(tail) => tail.__bindgen_anon_1.rq_next = rq,
-                        None => returned.head = rq,
+        let returned = scope.with_plug(nr_requests, |plug| {
+            let mut returned = bindings::rq_list::default();
+            let mut rq = head;
+            while !rq.is_null() {
+                // SAFETY: `rq` is in the list. The link is read before the driver may use it.
+                let next = unsafe { (*rq).__bindgen_anon_1.rq_next };
+                // SAFETY: By the safety requirements.
+                if let Err(idle) = unsafe { Self::dispatch(queue, rq, Some((plug, nr_requests))) } {
+                    idle.give_back();
+                    // SAFETY: The driver has given the request back, so the block layer owns it
+                    // again, as it owns the previous request that was given back.
+                    unsafe {
+                        (*rq).__bindgen_anon_1.rq_next = null_mut();
+                        match returned.tail.as_mut() {
+                            Some(tail) => tail.__bindgen_anon_1.rq_next = rq,
+                            None => returned.head = rq,
+                        }
                     }
+                    returned.tail = rq;
                 }
-                returned.tail = rq;
+                rq = next;
             }
-            rq = next;
-        }
+            returned
+        });
         // SAFETY: By the first safety requirement. No other code has used the list meanwhile: the
-        // I/O that the driver submitted went to `plug`.
+        // I/O that the driver submitted went to another plug.
         unsafe { list.write(returned) };
     }
 
@@ -217,7 +218,7 @@ impl<T: Operations> OperationsVTable<T> {
     unsafe fn dispatch(
         queue: *mut bindings::request_queue,
         rq: *mut bindings::request,
-        batch: Option<(&Plug<'_>, usize)>,
+        batch: Option<(&Plug, usize)>,
     ) -> Result<(), IdleRequest<T>> {
         // SAFETY: By the second safety requirement. The disk owns the data, and keeps it for as
         // long as requests can be queued.
@@ -230,8 +231,8 @@ impl<T: Operations> OperationsVTable<T> {
         T::queue_rq(data, &Submission { work_queue, batch }, request)
     }
 
-    /// Called when a request has timed out. A file operation can't be cancelled, so a request with
-    /// one in flight gets more time. This ends only the requests that were abandoned on purpose.
+    /// Called when a request has timed out. This ends only the requests that were abandoned on
+    /// purpose. All others get more time, because I/O below can't be cancelled.
     ///
     /// # Safety
     ///

@@ -372,7 +372,7 @@ impl Registry {
         match replace(state, next) {
             State::Live(live) => Ok(live),
             other => {
-                // The first two errnos are the C driver's.
+                // ENODEV and EINVAL are the errnos of the C driver.
                 let why = match other {
                     State::Adding => ("is being added", ENODEV),
                     State::Changing => ("is busy with another command", EBUSY),

@@ -4,8 +4,8 @@
 //!
 //! A lane is a work item with a short queue of requests that need no waiting. The [`SharingPolicy`]
 //! of a CPU decides whether the CPU uses the lanes. The CPU gives a request to the first lane with
-//! room. If all lanes are full, it carries the request out itself. So one lane takes a queue that
-//! is not deeper than a lane, and only deeper ones keep several CPUs busy.
+//! room. If all lanes are full, it carries the request out itself. So a queue of up to `LANE_DEPTH`
+//! requests uses one lane. Only a deeper queue keeps several other CPUs busy.
 //!
 //! Nobody checks whether a CPU is idle. If none is, each request costs a little more: in QEMU with
 //! two CPUs, four jobs at depth 16 read 0.93 times as fast as without lanes, and overwrite 1.18

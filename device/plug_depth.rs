@@ -4,9 +4,9 @@
 //!
 //! The block layer lets one write of a zone at a time through to the driver, and keeps those behind
 //! it in the zone's write plug, where it merges them. So a deep queue of small writes becomes few
-//! large ones, if the first one takes a while. A write that the queueing task carries out at once
-//! takes no while: it ends before the task queues the next one. That is best for a task which waits
-//! for each write, and bad for one which queues many.
+//! large ones, if the first one takes a while. A write that the queueing task carries out itself
+//! ends before the task queues the next one, so nothing merges. This is best for a task that waits
+//! for each write, and bad for a task with a deep queue.
 //!
 //! The driver can't look into the plug. But a kworker queues the writes that have waited there. So
 //! a worker carries out the writes of a zone while a kernel thread queues some of them. When none

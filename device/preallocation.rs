@@ -107,10 +107,9 @@ impl PreallocatedZones {
 /// Backs off from extending files with `IOCB_NOWAIT` where the file system returns EAGAIN.
 ///
 /// Some file systems can't do it at all; the others fail now and then. Each failure costs
-/// [`COST`](Self::COST) credits and each question earns one. So what fails less often than one time
-/// in `COST` is always tried, and what always fails is tried once after each pause. A pause is
-/// counted in questions. A write may ask twice: whether to write at once, and then whether to
-/// preallocate.
+/// [`COST`](Self::COST) credits and each question earns one. If fewer than one in `COST` attempts
+/// fails, the driver always tries. If all fail, it tries once after each pause. A pause is counted
+/// in questions. A write may ask twice: whether to write at once, and then whether to preallocate.
 pub(crate) struct NowaitBackoff {
     /// The credits. While they are negative, the answer is no.
     credit: Atomic<i32>,

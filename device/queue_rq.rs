@@ -122,8 +122,8 @@ impl Operations for ZloopQueue {
             (ReqOp::Write, ZoneRef::Sequential(zone)) if at_once => {
                 zone.write_now(submission, request);
             }
-            // Appends always: where there is one there are more, since their order does not
-            // matter, and those that wait for the worker are written together.
+            // Appends always go to the queue. Users submit many at once, because appends need no
+            // order, and the worker writes the waiting ones together.
             (_, ZoneRef::Sequential(zone)) => zone.post(request),
         }
         Ok(())

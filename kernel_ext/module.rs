@@ -19,8 +19,8 @@ use kernel::{
     ModuleMetadata, //
 };
 
-/// Declares a module that is not unloaded before all tasks have left its code: a type with a value
-/// of another type, which is the module's state.
+/// Declares the module type `$name` with the state `$state`. The module is unloaded only after all
+/// tasks have left its code. Its Kconfig entry should select `NEED_TASKS_RCU`.
 ///
 /// The type must be the one that is named in `module!`.
 #[macro_export]
@@ -50,7 +50,7 @@ macro_rules! unloadable_module {
 }
 pub(crate) use unloadable_module;
 
-/// The state `M` of a module, which is dropped before all tasks have left the module's code.
+/// The state `M` of a module. After it is dropped, all tasks leave the module's code.
 ///
 /// Dropping it drops `M`, and then waits until each task has slept or was in user space (Tasks
 /// RCU). So code that has dropped its reference to the module must leave the module without
@@ -66,8 +66,9 @@ pub(crate) struct Unloadable<M> {
 impl<M: InPlaceModule> InPlaceModule for Unloadable<M> {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            module <- M::init(module),
+            // First, so that a failure of the next one waits, too.
             _wait: WaitOnDrop,
+            module <- M::init(module),
         })
     }
 }
@@ -99,6 +100,9 @@ impl Drop for WaitOnDrop {
 pub(crate) unsafe trait WaitsForTasks: ModuleMetadata {}
 
 /// A reference to the module `M`. While it exists, the module can't be unloaded.
+///
+/// But a module whose init fails is freed whatever references exist. So init must let others take
+/// references in its last step only, after which it can't fail.
 ///
 /// # Invariants
 ///

@@ -156,20 +156,26 @@ impl MemoryCharged {
             unsafe { kernel::container_of!(state.as_ptr(), bindings::mem_cgroup, css) }
         });
         Self {
-            previous: replace_active(memcg),
+            // SAFETY: The reference in `state` keeps the cgroup until `leave` has replaced it.
+            previous: unsafe { replace_active(memcg) },
             _state: state,
         }
     }
 
     fn leave(self) {
-        replace_active(self.previous);
+        // SAFETY: It was the task's cgroup before.
+        unsafe { replace_active(self.previous) };
     }
 }
 
 /// Replaces the cgroup that the memory allocations of the current task are charged to, and returns
 /// the previous one.
+///
+/// # Safety
+///
+/// `memcg` must be null, or valid until it is replaced.
 #[cfg(CONFIG_MEMCG)]
-fn replace_active(memcg: *mut bindings::mem_cgroup) -> *mut bindings::mem_cgroup {
+unsafe fn replace_active(memcg: *mut bindings::mem_cgroup) -> *mut bindings::mem_cgroup {
     // SAFETY: The current task is alive, and only the task itself uses its `active_memcg`.
     unsafe { replace(&mut (*Task::current_raw()).active_memcg, memcg) }
 }

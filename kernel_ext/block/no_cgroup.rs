@@ -8,7 +8,7 @@ use kernel::bindings::bio;
 ///
 /// # Safety
 ///
-/// None.
+/// The same as in `cgroup.rs`.
 pub(crate) unsafe fn charge<R>(_bio: *mut bio, f: impl FnOnce() -> R) -> R {
     f()
 }
@@ -17,7 +17,7 @@ pub(crate) unsafe fn charge<R>(_bio: *mut bio, f: impl FnOnce() -> R) -> R {
 ///
 /// # Safety
 ///
-/// None.
+/// The same as in `cgroup.rs`.
 pub(crate) unsafe fn is_of_current(_bio: *mut bio) -> bool {
     true
 }
@@ -26,7 +26,7 @@ pub(crate) unsafe fn is_of_current(_bio: *mut bio) -> bool {
 ///
 /// # Safety
 ///
-/// None.
+/// The same as in `cgroup.rs`.
 pub(crate) unsafe fn is_same(_one: *const bio, _other: *const bio) -> bool {
     true
 }

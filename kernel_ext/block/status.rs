@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The status of a request that has ended.
+//! The status of a request.
 //!
 //! C header: [`include/linux/blk_types.h`](srctree/include/linux/blk_types.h)
 
@@ -9,10 +9,10 @@ use kernel::{
     error::Error, //
 };
 
-/// How a request ended: a `blk_status_t`.
+/// How a request ended, or why `queue_rq` has not started it: a `blk_status_t`.
 ///
-/// This is a separate type because some errnos have a special meaning for the block layer: some of
-/// them would make it retry the request forever.
+/// This is a separate type because some errnos have a special meaning for the submitters of
+/// requests, which only the device itself may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status(bindings::blk_status_t);
 
@@ -24,8 +24,8 @@ impl Status {
     pub(crate) const NOTSUPP: Self = Self(1);
     /// The request took too long, ETIMEDOUT.
     pub(crate) const TIMEOUT: Self = Self(2);
-    /// A resource for the request is missing, for example memory: the block layer retries the
-    /// request.
+    /// A resource for the request is missing, for example memory. As the result of `queue_rq` it
+    /// makes the block layer queue the request again. A request that ends with it has failed.
     pub(crate) const RESOURCE: Self = Self(9);
     /// The request failed, EIO.
     pub(crate) const IOERR: Self = Self(10);

@@ -106,12 +106,13 @@ unsafe fn conditions(disk: *mut bindings::gendisk, _guard: &rcu::Guard) -> &[Cac
     // concurrently.
     let (array, nr_zones) = unsafe {
         let array = (&raw const (*disk).zones_cond).read_volatile();
-        (array, (*disk).nr_zones)
+        (array, (&raw const (*disk).nr_zones).read_volatile())
     };
     if array.is_null() {
         return &[];
     }
-    // SAFETY: The array has one byte per zone, and `CachedCondition` has the layout of a byte. RCU
+    // SAFETY: The array has one byte per zone: the number of zones of a disk never changes, but is
+    // 0 after a failed revalidation. `CachedCondition` has the layout of a byte. RCU
     // keeps the array for as long as the guard. All concurrent users read and write single bytes,
     // as the result does.
     unsafe { core::slice::from_raw_parts(array.cast(), nr_zones as usize) }

@@ -8,8 +8,7 @@ use pin_init::stack_pin_init;
 /// Calls `f` with interrupts disabled, so that it stays on its CPU. With `PREEMPT_RT` a spin lock
 /// only disables migration: `f` stays on its CPU, but interrupts and other tasks may interrupt it.
 ///
-/// This locks a new spin lock without other users: the kernel crate has no other way to stay on a
-/// CPU.
+/// This locks a new spin lock without other users.
 pub(crate) fn pinned_to_cpu<R>(f: impl FnOnce() -> R) -> R {
     stack_pin_init!(let here = new_spinlock_irq!(()));
     let _here = here.lock();

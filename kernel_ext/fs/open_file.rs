@@ -145,7 +145,8 @@ unsafe fn adopt(file: *mut bindings::file) -> Result<OpenFile> {
 /// A file that the kernel has opened for itself.
 ///
 /// Dropping the last reference closes the file before the drop returns, so that its file system can
-/// be unmounted. An [`ARef`] would close the file a little later. The drop may sleep.
+/// be unmounted; for a stacked file system see [`flush_delayed_fput`]. An [`ARef`] would close the
+/// file a little later. The drop may sleep.
 pub(crate) struct OpenFile(ManuallyDrop<ARef<File>>);
 
 impl OpenFile {
@@ -165,7 +166,7 @@ impl OpenFile {
         ARef::clone(&self.0)
     }
 
-    /// Whether other references exist. [`Self::share`] is the only source of references.
+    /// Whether other references exist: those of [`Self::share`], and other copies of the [`ARef`].
     pub(crate) fn is_shared(&self) -> bool {
         // SAFETY: The file is valid, and other code changes the counter atomically.
         let references =
@@ -197,8 +198,10 @@ impl Drop for OpenFile {
 ///
 /// A stacked file system, overlayfs for instance, has a file of its own for each [`OpenFile`]. It
 /// drops this file with `fput`. In a kernel thread `fput` leaves the close to a work item, and the
-/// mount stays busy until the work item has run. The caller must hold no lock that closing a file
-/// may take: the files of others are closed, too.
+/// mount stays busy until the work item has run.
+///
+/// This also waits for files of others, for example for one on a server that does not answer. The
+/// caller must hold no lock, and must not be a task that others need to close a file.
 pub(crate) fn flush_delayed_fput() {
     // SAFETY: The function has no preconditions but that it may sleep.
     unsafe { bindings::flush_delayed_fput() };
@@ -260,7 +263,8 @@ impl Directory {
         to_result(unsafe {
             vfs_path_lookup((*dir).dentry, (*dir).mnt, name.as_char_ptr(), 0, &mut found)
         })?;
-        let stat = getattr(&found, bindings::STATX_TYPE | bindings::STATX_SIZE);
+        // SAFETY: The lookup has taken references to the path.
+        let stat = unsafe { getattr(&found, bindings::STATX_TYPE | bindings::STATX_SIZE) };
         // SAFETY: The lookup has taken the references that this drops.
         unsafe { bindings::path_put(&found) };
         let stat = stat?;
@@ -326,7 +330,8 @@ impl Directory {
         unsafe { adopt(file) }
     }
 
-    /// Calls `f` for each name in this directory, in the order of the file system.
+    /// Calls `f` for each name in this directory, in the order of the file system, also for `.` and
+    /// `..`. The directory is locked meanwhile.
     pub(crate) fn for_each_name(&self, mut f: impl FnMut(&[u8])) -> Result {
         // An open directory stores the position of its reader, so each reader opens its own.
         let dir = self.open_path_in(c".", flags::O_RDONLY | flags::O_DIRECTORY, 0)?;
@@ -406,6 +411,7 @@ impl Directory {
 
     /// Removes the entry `name` with `vfs_remove`, a function of the VFS.
     fn remove(&self, name: &CStr, vfs_remove: RemoveFn) -> Result {
+        check_plain(name)?;
         let path = path(&self.0);
         let mut qstr = qstr(name)?;
         let _write_access = self.want_write()?;
@@ -593,7 +599,9 @@ impl FileExt for File {
 
     fn size(&self) -> Result<FileSize> {
         // CAST: A size is not negative.
-        Ok(getattr(path(self), bindings::STATX_SIZE)?.size as FileSize)
+        // SAFETY: The path is that of an open file.
+        let stat = unsafe { getattr(path(self), bindings::STATX_SIZE) }?;
+        Ok(stat.size as FileSize)
     }
 
     fn i_size_covers(&self, bytes: FileSize) -> bool {
@@ -601,7 +609,8 @@ impl FileExt for File {
     }
 
     fn alignment(&self) -> Result<IoAlignment> {
-        let stat = getattr(path(self), bindings::STATX_DIOALIGN)?;
+        // SAFETY: The path is that of an open file.
+        let stat = unsafe { getattr(path(self), bindings::STATX_DIOALIGN) }?;
         // SAFETY: An open file has an inode, which has a super block.
         let (fs_block, bdev) = unsafe {
             let sb = (*(*self.as_ptr()).f_inode).i_sb;
@@ -818,10 +827,13 @@ fn check_plain(name: &CStr) -> Result {
 }
 
 /// Returns the attributes of the file at a path. The caller must have a reference to the path.
-fn getattr(path: *const bindings::path, mask: u32) -> Result<bindings::kstat> {
+///
+/// # Safety
+///
+/// `path` must be valid for the call.
+unsafe fn getattr(path: *const bindings::path, mask: u32) -> Result<bindings::kstat> {
     let mut stat: bindings::kstat = pin_init::zeroed();
-    // SAFETY: The caller has a reference to the path, so it is valid, and `stat` is valid for the
-    // call.
+    // SAFETY: By the safety requirement the path is valid. `stat` is valid for the call.
     to_result(unsafe {
         bindings::vfs_getattr(path, &mut stat, mask, bindings::AT_STATX_SYNC_AS_STAT)
     })?;

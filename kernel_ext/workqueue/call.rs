@@ -56,7 +56,8 @@ impl ParallelWork {
         }
         job();
         for item in self.0.iter().take(nr) {
-            item.cancel();
+            // SAFETY: Only this task uses the items.
+            unsafe { item.cancel() };
         }
     }
 }
@@ -89,7 +90,8 @@ impl WorkqueueCall {
         // before `job` ends.
         unsafe { self.0.queue(&job) };
         done.wait();
-        self.0.cancel();
+        // SAFETY: Only this task uses the item, because of `&mut self`.
+        unsafe { self.0.cancel() };
     }
 }
 
@@ -191,10 +193,13 @@ impl CallItem {
         };
     }
 
-    /// Cancels the item if it has not started; otherwise waits until it has finished. The item
-    /// itself must not call this.
-    fn cancel(&self) {
-        // SAFETY: The item is initialised, and it is not the caller.
+    /// Cancels the item if it has not started; otherwise waits until it has finished.
+    ///
+    /// # Safety
+    ///
+    /// The item itself must not call this, and no other task may use the item meanwhile.
+    unsafe fn cancel(&self) {
+        // SAFETY: The item is initialised, and by the safety requirement it is not the caller.
         unsafe { bindings::cancel_work_sync(self.work.get()) };
         self.job.set(None);
     }

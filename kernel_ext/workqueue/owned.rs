@@ -45,7 +45,7 @@ impl UntimedQueue {
 ///
 /// # Invariants
 ///
-/// `self.0` is a workqueue that was allocated by [`Self::allocate`].
+/// `self.0` is a workqueue that was allocated by [`Self::allocate`], and `self` owns it.
 pub(crate) struct OwnedQueue(NonNull<bindings::workqueue_struct>);
 
 // SAFETY: Any task may use and destroy a workqueue.

@@ -220,8 +220,9 @@ impl<T: FileIoOperations> RequestList<T> {
         file: ARef<File>,
         position: u64,
     ) {
-        // SAFETY: The file is open, and this bit of its mode does not change.
-        let supports_nowait = unsafe { (*file.as_ptr()).f_mode } & FMODE_NOWAIT != 0;
+        // SAFETY: The file is open. Other bits of its mode may change concurrently.
+        let mode = unsafe { (&raw const (*file.as_ptr()).f_mode).read_volatile() };
+        let supports_nowait = mode & FMODE_NOWAIT != 0;
         let reads = |first: RequestRef<'_, T>| first.direction() == Some(Direction::Read);
         let allowed = self.front().is_some_and(reads) || file_size_is_unlimited();
         let is_in_scope = submission.is_none_or(|submission| submission.is_batch());

@@ -163,6 +163,8 @@ impl<T: Operations> RequestList<T> {
     pub(crate) fn front(&self) -> Option<RequestRef<'_, T>> {
         let rq = NonNull::new(self.head)?;
         Some(RequestRef {
+            // INVARIANT: The list owns the request. `RequestRef` gives shared access only, for as
+            // long as it borrows the list, and never drops the request.
             request: ManuallyDrop::new(Request(rq, PhantomData)),
             _list: PhantomData,
         })
@@ -176,6 +178,7 @@ impl<T: Operations> RequestList<T> {
             // SAFETY: By the type invariant the list owns the request, and its link is valid.
             next = unsafe { rq.as_ref().__bindgen_anon_1.rq_next };
             Some(RequestRef {
+                // INVARIANT: As in `front`.
                 request: ManuallyDrop::new(Request(rq, PhantomData)),
                 _list: PhantomData,
             })

@@ -59,7 +59,7 @@ impl Device {
         let recorded = self.record_again().inspect_err(|err| {
             io_err_ratelimited!(
                 self.shared,
-                "what is declared of the zones can't be recorded: {err:?}"
+                "can't record the declared zone conditions: {err:?}"
             );
         });
         let flushed = self.flush();
@@ -89,7 +89,7 @@ impl Device {
             if let Err(err) = lost {
                 io_err_ratelimited!(
                     self.shared,
-                    "zone {number}: can't lose what was not flushed: {err:?}"
+                    "zone {number}: can't discard unflushed data: {err:?}"
                 );
                 result = Err(err);
             }

@@ -106,7 +106,7 @@ impl SequentialZone {
         let offline = |err| {
             io_err_ratelimited!(
                 self.shared,
-                "zone {}: offline, its file is: {err:?}",
+                "zone {}: offline: can't use its file: {err:?}",
                 self.number
             );
             Failure::Offline

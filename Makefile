@@ -2,7 +2,6 @@
 #
 # Out of the kernel's tree this builds zloop.ko against a kernel's build
 # directory, and is where the tests and the virtual machine are started from.
-# In the tree only Kbuild is read.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
@@ -77,8 +76,9 @@ deb:
 
 # For the tree LINUX, or else for the source of the virtual machine's kernel.
 patch:
-	rm -rf zloop-patches
-	bash -c '. tests/vm/lib.sh && patch/make "$${LINUX:-$$(linux)}" zloop-patches'
+	rm -rf zloop-patches.new
+	bash -c '. tests/vm/lib.sh && patch/make "$${LINUX:-$$(linux)}" zloop-patches.new'
+	rm -rf zloop-patches && mv zloop-patches.new zloop-patches
 
 demo:
 	tests/vm/demo
@@ -107,7 +107,7 @@ help:
 	@echo 'make check-style     rustfmt, warnings, clippy, stack use, shellcheck, the defects table'
 	@echo 'make check-host      the tests of the files that need no kernel'
 	@echo 'make check-in-tree   the patches in a kernel tree, built in and as a module'
-	@echo 'make check-series    the same after each patch, in ten minutes'
+	@echo 'make check-series    the tree after each patch of the series, in ten minutes'
 	@echo 'make check-package   the patches, the package, the manual page'
 	@echo 'make check-dkms      the package, installed, with modules for two kernels'
 	@echo 'make check-older     some of the tests with the previous kernel series'

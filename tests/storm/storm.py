@@ -391,7 +391,7 @@ def storm_thousand(r, count):
         d.write(0, 8)
         if r.random() < 0.5:
             d.flush()
-        # Who has it open still is of no account.
+        # It does not matter whether the disk is still open.
         if r.random() < 0.5:
             d.close_fd()
             control(f"remove id={i}")
@@ -426,7 +426,7 @@ def storm_crowd(r, count):
 
 def crowd(r, count):
     mount()
-    # What is left is taken by somebody whom the kernel may kill.
+    # A process that the OOM killer prefers takes the rest of the memory.
     hog = os.fork()
     if not hog:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as f:

@@ -83,6 +83,8 @@ pub(crate) struct ReportedZone {
 #[repr(transparent)]
 struct CachedCondition(Atomic<i8>);
 
+// ORDERING: `Relaxed`, both, as the plain accesses in C: a condition orders nothing, and a task
+// that sees an old one reports an old one. The caller of `cache_condition` orders its store.
 impl CachedCondition {
     fn load(&self) -> u8 {
         // CAST: Only the type of the byte changes.
@@ -102,8 +104,10 @@ impl CachedCondition {
 ///
 /// `disk` must be valid for as long as the guard.
 unsafe fn conditions(disk: *mut bindings::gendisk, _guard: &rcu::Guard) -> &[CachedCondition] {
+    // ORDERING: The later accesses depend on the array's pointer: `rcu_dereference()`. The number
+    // of zones needs no order, since it fits each array, or is 0.
     // SAFETY: By the safety requirement the disk is valid. The block layer may replace the array
-    // concurrently.
+    // and change the number concurrently.
     let (array, nr_zones) = unsafe {
         let array = (&raw const (*disk).zones_cond).read_volatile();
         (array, (&raw const (*disk).nr_zones).read_volatile())

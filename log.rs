@@ -64,6 +64,7 @@ impl RateLimit {
     /// Whether one more message is allowed now. Counts it if it is.
     pub(crate) fn allow(&self) -> bool {
         let interval = self.start.elapsed().as_nanos() / Self::INTERVAL.as_nanos();
+        // ORDERING: `Relaxed`, all of them: nothing depends on the exact number of messages.
         if self.interval.xchg(interval, Relaxed) != interval {
             self.messages.store(0, Relaxed);
         }

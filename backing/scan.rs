@@ -94,6 +94,7 @@ impl ZoneFileSizes {
         let credential = current_credential();
         let batches_taken = Atomic::new(0i32);
         let look_up_batches = || loop {
+            // ORDERING: `Relaxed`, because each task only needs a number of its own.
             // CAST: It is not negative: the largest number of zones has far fewer batches.
             let nr = batches_taken.fetch_add(1, Relaxed) as u32;
             let first = zones.start.saturating_add(nr.saturating_mul(Self::BATCH));
@@ -114,12 +115,14 @@ impl ZoneFileSizes {
         let found = dir.find_file(&ZoneFileName::of(geometry, zone));
         let size = found.ok().and_then(|found| i64::try_from(found.size).ok());
         if let (Some(size), Some(slot)) = (size, self.0.get(zone as usize)) {
+            // ORDERING: `Relaxed`, because `ParallelWork::call` waits for this task before `get`.
             slot.store(size, Relaxed);
         }
     }
 
     /// The size of a zone's file, if it was found.
     pub(crate) fn get(&self, zone: u32) -> Option<FileSize> {
+        // ORDERING: `Relaxed`: see `look_up_one`.
         // The conversion fails for `UNKNOWN`, which is negative.
         self.0.get(zone as usize)?.load(Relaxed).try_into().ok()
     }

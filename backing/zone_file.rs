@@ -205,6 +205,8 @@ impl OpenFiles {
         }
         // One round finds a file, unless other tasks use the files as fast as the hand moves.
         for _ in 0..self.files.len() {
+            // ORDERING: `Relaxed`. A task that uses the file now may lose its mark. The lock of the
+            // state in `close_idle` orders this before the later uses, which set the mark again.
             if !self.files.get(self.hand)?.used.xchg(false, Relaxed) {
                 break;
             }
@@ -273,6 +275,8 @@ impl ZoneFile {
 
     /// A reference to the file, which is marked as used. The caller holds the lock of the state.
     fn share(&self, file: &OpenFile) -> ARef<File> {
+        // ORDERING: `Relaxed`, because the lock of the state orders this against `close_idle`. The
+        // clock hand takes no lock: for the hand, the mark is a hint.
         if !self.used.load(Relaxed) {
             self.used.store(true, Relaxed);
         }
@@ -344,6 +348,8 @@ impl ZoneFile {
             *unreported = unreported.and(file.sync());
         }
         // A task that used the file since `used` was cleared may have written after the sync.
+        // ORDERING: `Relaxed`, because `leave` locks the state, as `share` does. This task has
+        // cleared `used`, and no other task clears it: the file is not in the circle.
         let is_idle = |file: &OpenFile| !file.is_shared() && !self.used.load(Relaxed);
         self.leave(
             |state| matches!(state, State::Open(file) if is_idle(file)),

@@ -46,6 +46,7 @@ struct Requests {
     failed: Atomic<u64>,
 }
 
+// ORDERING: `Relaxed`, all of them: the numbers are for display only.
 impl Counters {
     pub(crate) fn new() -> Self {
         Self {
@@ -95,6 +96,7 @@ fn index(op: ReqOp) -> usize {
 /// Writes a line for each number: a name, and the number.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // ORDERING: `Relaxed`, all of them, as above.
         for (op, name) in OPERATIONS {
             if let Some(requests) = self.requests.get(index(op)) {
                 writeln!(f, "{name} {}", requests.all.load(Relaxed))?;

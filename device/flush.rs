@@ -43,6 +43,7 @@ impl Device {
         let flush_next = || {
             let next = dirty.lock().next();
             if let Some(Err(err)) = next.map(|number| self.flush_zone(number)) {
+                // ORDERING: `Relaxed`, because `call` waits for all tasks before the load.
                 errno.store(err.to_errno(), Relaxed);
             }
             next.is_some()
@@ -60,11 +61,14 @@ impl Device {
         self.shared.files().sync().inspect_err(|err| {
             io_err_ratelimited!(self.shared, "the directory can't be flushed: {err:?}");
         })?;
+        // ORDERING: `Relaxed`: see the store.
         to_result(errno.load(Relaxed))
     }
 
     /// Makes the data of a zone durable. After a failure the next flush tries it again.
     fn flush_zone(&self, number: u32) -> Result {
+        // A marked zone is in use. The task that has marked it has used it first, and the mark
+        // makes that visible to the task that takes the mark.
         let result = match self.zones.get(number) {
             Some(ZoneRef::Sequential(zone)) => zone.flush(),
             Some(ZoneRef::Conventional(zone)) => zone.flush(),

@@ -71,6 +71,8 @@ enum Mode {
     Suspended,
 }
 
+// ORDERING: `Relaxed`, all of them. The flag only tells whether to lock `inner`, which has the
+// truth. A task that knows of the end of a command sees the flag of that command.
 impl FaultInjection {
     /// Makes an empty set of faults, with room for bad sectors.
     pub(crate) fn new() -> Result<impl PinInit<Self>> {

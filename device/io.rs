@@ -75,6 +75,9 @@ impl_has_work! {
     impl HasWork<Self> for RequestPdu { self.work }
 }
 
+// ORDERING: `Relaxed`, all of them. The fields belong to the owner of the request, and what passes
+// the request to another task orders them: the lock of a queue, a workqueue, or the reference count
+// of a file operation. They are atomic because a request gives out shared references only.
 impl RequestPdu {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
@@ -400,6 +403,7 @@ fn read_done(request: Request<ZloopQueue>, result: Result<u32>) {
     };
     let geometry = device.shared().geometry();
     let start = geometry.offset_in_zone(request.sector());
+    // ORDERING: `Relaxed`: see `RequestPdu`.
     let expected = request
         .data()
         .expected

@@ -123,6 +123,8 @@ impl Lanes {
             return Err(request);
         };
         request.data().set_cpu(number);
+        // ORDERING: `Relaxed`, because it is an estimate. The lock of the lane orders this before
+        // the subtraction, so that the number does not wrap.
         let _ = cpu.waiting.fetch_add(1, Relaxed);
         lane.push(request, submission.work_queue());
         Ok(())
@@ -140,6 +142,8 @@ impl Cpu {
 
     /// Whether to hand a new request over.
     fn shares(&self) -> bool {
+        // ORDERING: `Relaxed`, all of them: estimates of one CPU, of which a task that moves to
+        // another CPU may lose a change.
         let alone = self.alone.load(Relaxed);
         if alone > 0 {
             self.alone.store(alone - 1, Relaxed);
@@ -192,10 +196,13 @@ impl Lane {
     }
 
     fn has_room(&self) -> bool {
+        // ORDERING: `Relaxed`, because it is an estimate.
         self.len.load(Relaxed) < LANE_DEPTH
     }
 
     fn push(self: &Arc<Self>, request: Request<ZloopQueue>, queue: &UntimedQueue) {
+        // ORDERING: `Relaxed`, because it is an estimate. The lock orders it before the
+        // subtraction.
         let _ = self.len.fetch_add(1, Relaxed);
         let mut inner = self.queue.lock();
         inner.requests.push_back(request);
@@ -222,6 +229,7 @@ impl WorkItem for Lane {
         let _scope = BlockIoScope::enter();
         while let Some(request) = this.pop() {
             // Before the request ends: its task may then queue the next one.
+            // ORDERING: `Relaxed`, both: see `hand_over` and `push`.
             if let Some(cpu) = this.cpus.get(request.data().cpu() as usize) {
                 let _ = cpu.waiting.fetch_sub(1, Relaxed);
             }

@@ -40,8 +40,8 @@ impl PlugDepth {
     /// Notes a write, by a plain task or another one, which may be the plug's worker. Returns
     /// whether more writes are expected to wait in the plug.
     pub(crate) fn note_write(&self, is_by_plain_task: bool) -> bool {
-        // RELAXED, all of them: An estimate. Writes of a zone arrive one at a time, because of the
-        // plug.
+        // ORDERING: `Relaxed`, all of them: an estimate. Writes of a zone arrive one at a time,
+        // because of the plug.
         if !is_by_plain_task {
             self.from_tasks.store(0, Relaxed);
             return true;

@@ -115,6 +115,8 @@ pub(crate) struct NowaitBackoff {
     credit: Atomic<i32>,
 }
 
+// ORDERING: `Relaxed`, all of them: the credit is an estimate. The caller does not rely on the
+// answer, as the file system refuses what it can't do.
 impl NowaitBackoff {
     /// The cost of a failure.
     const COST: i32 = 4;

@@ -62,6 +62,8 @@ impl ResetAll {
                 error: Atomic::new(0),
             };
             // Without memory, `drop` ends the request with this error.
+            // ORDERING: `Relaxed`, both: no other task has the reset yet. `post` passes it on under
+            // the lock of a zone's queue.
             reset.error.store(ENOMEM.to_errno(), Relaxed);
             if let Ok(reset) = Arc::new(reset, GFP_KERNEL) {
                 reset.error.store(0, Relaxed);
@@ -99,6 +101,7 @@ impl ResetAll {
     /// Notes the result of a zone's job.
     pub(crate) fn note(&self, result: Result) {
         if let Err(err) = result {
+            // ORDERING: `Relaxed`: see `drop`.
             self.error.store(err.to_errno(), Relaxed);
         }
     }
@@ -113,6 +116,8 @@ impl Drop for ResetAll {
         if let Some(next) = next {
             RequestList::from(next).enqueue();
         }
+        // ORDERING: `Relaxed`, because the reference count of the `Arc` orders the stores of all
+        // former owners before this.
         request.end(match self.error.load(Relaxed) {
             0 => Status::OK,
             errno => Error::from_errno(errno).into(),

@@ -284,7 +284,8 @@ impl SequentialZone {
                 state
                     .zone
                     .declare_good(&mut self.shared.open_zones().lock());
-                // RELAXED: A read that races with the command may see either value.
+                // ORDERING: `Relaxed`, because a read that races with the command may see either
+                // value. A task that knows of the end of the command sees this one.
                 self.offline.store(false, Relaxed);
                 drop(state);
                 self.set_file_state(FileState::Stale);
@@ -296,7 +297,7 @@ impl SequentialZone {
         state
             .zone
             .declare_failed(&mut self.shared.open_zones().lock(), failure);
-        // RELAXED: As in `declare`.
+        // ORDERING: `Relaxed`: see `declare`.
         self.offline.store(failure == Failure::Offline, Relaxed);
     }
 
@@ -307,7 +308,7 @@ impl SequentialZone {
 
     /// Whether the zone is declared offline, so that reads fail.
     pub(crate) fn is_declared_offline(&self) -> bool {
-        // RELAXED: As in `declare`.
+        // ORDERING: `Relaxed`: see `declare`.
         self.offline.load(Relaxed)
     }
 

@@ -43,9 +43,11 @@ impl Device {
         let errno = Atomic::new(0);
         self.closer.lock().call(&|| {
             if let Err(err) = self.close_now(teardown) {
+                // ORDERING: `Relaxed`, because `call` waits for the work item before the load.
                 errno.store(err.to_errno(), Relaxed);
             }
         });
+        // ORDERING: `Relaxed`: see the store.
         to_result(errno.load(Relaxed))
     }
 

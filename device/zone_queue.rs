@@ -106,6 +106,7 @@ impl Atomics for KernelAtomics {
     type Flag = AtomicFlag;
 }
 
+// ORDERING: The names say it. The zone model has the partner and the reason, at each call.
 impl AtomicCell<u64> for Atomic<u64> {
     fn new(value: u64) -> Self {
         Self::new(value)
@@ -126,7 +127,8 @@ impl AtomicCell<u64> for Atomic<u64> {
 
 impl AtomicBits for Atomic<u64> {
     fn set(&self, bits: u64) {
-        // RELAXED: A wrong value is found out by the exchange.
+        // ORDERING: `Relaxed`, because the exchange finds out whether the value is old. An exchange
+        // that fails orders nothing. The one that succeeds pairs with that of `take`.
         let mut old = self.load(Relaxed);
         while let Err(now) = self.cmpxchg(old, old | bits, Full) {
             old = now;
@@ -134,10 +136,12 @@ impl AtomicBits for Atomic<u64> {
     }
 
     fn take(&self) -> u64 {
+        // ORDERING: Pairs with the exchange in `set`, for each task that has set one of the bits.
         self.xchg(0, Full)
     }
 }
 
+// ORDERING: See the implementation for `u64`.
 impl AtomicCell<bool> for AtomicFlag {
     fn new(value: bool) -> Self {
         Self::new(value)

@@ -167,6 +167,10 @@ impl ConventionalZone {
     }
 }
 
+// Lookups take no lock. `SetOnce::populate` is a release, and `SetOnce::as_ref` is the acquire that
+// sees the whole zone. A task that sees an empty entry knows of no use of the zone: a request that
+// has ended, and a mark for a flush, make the entry visible with themselves.
+
 /// The entry of a sequential zone.
 pub(crate) struct SequentialEntry {
     zone: SetOnce<Arc<SequentialZone>>,

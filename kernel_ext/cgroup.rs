@@ -78,6 +78,8 @@ unsafe fn percpu_ref_put(counter: *mut bindings::percpu_ref) {
             let count = this_cpu_ptr(per_cpu);
             // Interrupts change the counter, too, and with `PREEMPT_RT` other tasks on this CPU. So
             // the subtraction is atomic.
+            // ORDERING: `Relaxed`, as `this_cpu_sub()`: the RCU grace period that ends the per-CPU
+            // mode orders this before the counters are added up.
             // SAFETY: This is the counter of this CPU. It changes only on this CPU, and only
             // atomically.
             unsafe { Atomic::from_ptr(count) }.fetch_sub(1usize, Relaxed);
@@ -87,7 +89,8 @@ unsafe fn percpu_ref_put(counter: *mut bindings::percpu_ref) {
     let data = unsafe { (*counter).data };
     // SAFETY: The count changes only atomically.
     let count = unsafe { Atomic::from_ptr(&raw mut (*data).count.counter) };
-    // `Full` orders the accesses of all holders before the release.
+    // ORDERING: Pairs with itself, as `atomic_long_sub_and_test()`: the accesses of all former
+    // holders happened before the release.
     if count.fetch_sub(1, Full) == 1 {
         // SAFETY: The last reference was dropped, so `release` must be called now.
         unsafe {

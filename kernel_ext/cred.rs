@@ -48,7 +48,8 @@ unsafe fn replace(credential: *const bindings::cred) -> *const bindings::cred {
     let cred = unsafe { &raw mut (*task).cred };
     // SAFETY: The pointer is valid, and only the current task writes it.
     let previous = unsafe { *cred };
-    // RELEASE: `rcu_assign_pointer()`: other tasks read the credentials of a task under RCU.
+    // ORDERING: `rcu_assign_pointer()`. Pairs with the `rcu_dereference()` of other tasks, which
+    // read the credentials of a task under RCU.
     // SAFETY: The pointer is valid and aligned. Other tasks only read it, and atomically.
     unsafe { Atomic::from_ptr(cred) }.store(credential, Release);
     previous

@@ -36,9 +36,8 @@ impl<W: AtomicBits, S: Words<W>> DirtyZones<W, S> {
     pub(crate) fn mark(&self, zone: u32) {
         // CAST: To no fewer bits.
         if let Some(word) = self.0.get((zone / u64::BITS) as usize) {
-            // A full barrier, even if the bit is already set, because a flush may be about to take
-            // it. The barrier pairs with that of `take` in `Taken::next`: the task that takes the
-            // bit sees the change.
+            // ORDERING: Pairs with `take` in `Taken::next`: the task that takes the bit sees the
+            // change. A bit that is already set needs this, too: a flush may be about to take it.
             word.set(1 << (zone % u64::BITS));
         }
     }
@@ -47,7 +46,7 @@ impl<W: AtomicBits, S: Words<W>> DirtyZones<W, S> {
     pub(crate) fn count(&self, limit: usize) -> usize {
         let mut count = 0;
         for word in self.0.iter() {
-            // RELAXED: An estimate. CAST: To more bits.
+            // ORDERING: `Relaxed`, because it is an estimate. CAST: To more bits.
             count += word.load_relaxed().count_ones() as usize;
             if count >= limit {
                 return limit;
@@ -83,8 +82,8 @@ impl<W: AtomicBits, S: Words<W>> Iterator for Taken<'_, W, S> {
         while self.bits == 0 {
             let word = self.set.0.get(self.word)?;
             self.word += 1;
-            // RELAXED: If the caller knows of a change, its zone is already marked. `take` has the
-            // barrier that pairs with `mark`.
+            // ORDERING: `Relaxed`. A flush must find the changes that were reported before it
+            // began, and their marks happened before that report. `take` pairs with `mark`.
             if word.load_relaxed() != 0 {
                 self.bits = word.take();
             }

@@ -120,25 +120,26 @@ impl<A: Atomics> Durability<A> {
 
     /// All below this, in sectors of the zone, can be read.
     pub(crate) fn written(&self) -> u64 {
-        // ACQUIRE: Pairs with the stores to `written` below: the data is in the file.
+        // ORDERING: Pairs with `set_written`: the data is in the file, and the file is long enough.
         self.written.load_acquire()
     }
 
     /// Whether the end of the file is known.
     pub(crate) fn is_known(&self) -> bool {
-        // ACQUIRE: Pairs with `set_known`: the results of a repair are visible.
+        // ORDERING: Pairs with `set_known`: the results of a repair are visible.
         self.known.load_acquire()
     }
 
     /// The first sector of the zone from which reads return zeros. [`None`] if it is not known.
     pub(crate) fn reads_zeroes_from(&self) -> Option<u64> {
-        // `known` is loaded first, so that `written` is the new value after a repair.
+        // ORDERING: `known` is loaded first. After a repair, its acquire makes the load of
+        // `written` see the new end.
         self.is_known().then(|| self.written())
     }
 
     /// Publishes whether the end of the file is known. The caller holds the zone queue's lock.
     pub(super) fn set_known(&self, known: bool) {
-        // RELEASE: Pairs with `is_known`.
+        // ORDERING: Pairs with `is_known`.
         self.known.store_release(known);
     }
 
@@ -174,7 +175,7 @@ impl<A: Atomics> Durability<A> {
     }
 
     fn set_written(&self, end: u64) {
-        // RELEASE: Pairs with `written`.
+        // ORDERING: Pairs with `written`.
         self.written.store_release(end);
     }
 }

@@ -71,7 +71,8 @@ pub(crate) unsafe fn is_of_current(bio: *mut bindings::bio) -> bool {
     // SAFETY: By the safety requirement.
     let css = unsafe { bio_blkcg_css(bio) };
     let _rcu = rcu::Guard::new();
-    // RELAXED: All later accesses depend on the loaded pointer: `rcu_dereference()`.
+    // ORDERING: `Relaxed`, because the later accesses depend on the loaded pointer:
+    // `rcu_dereference()`. Pairs with `rcu_assign_pointer()`.
     // SAFETY: The current task is alive. Other tasks may move it to another set of cgroups
     // concurrently.
     let set = unsafe { Atomic::from_ptr(&raw mut (*Task::current_raw()).cgroups) }.load(Relaxed);

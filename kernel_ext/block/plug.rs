@@ -64,8 +64,9 @@ impl NestedIoScope {
                 }
                 (*task).flags &= !bindings::PF_BLOCK_TS;
             }
-            // The scheduler may switch the task out here: the flag must be clear before the plug is
-            // gone.
+            // ORDERING: The flag must be clear before the plug is gone, for the scheduler. It may
+            // switch the task out here, on this CPU, so only the compiler must keep the order:
+            // `barrier()`.
             compiler_fence(SeqCst);
             (
                 replace(&mut (*task).plug, null_mut()),

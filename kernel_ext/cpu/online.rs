@@ -17,6 +17,7 @@ use kernel::{
 pub(crate) fn num_online_cpus() -> u32 {
     #[cfg(CONFIG_SMP)]
     {
+        // ORDERING: `Relaxed`, because the number may change at any time.
         // SAFETY: The variable is always there, and all accesses to it are atomic.
         let nr = unsafe { Atomic::from_ptr(&raw mut bindings::__num_online_cpus.counter) };
         nr.load(Relaxed).unsigned_abs()

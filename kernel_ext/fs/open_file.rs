@@ -172,7 +172,8 @@ impl OpenFile {
         let references =
             unsafe { Atomic::from_ptr(&raw mut (*self.as_ptr()).f_ref.refcnt.counter) };
         // The counter of a `file_ref_t` is 0 for one reference.
-        // ACQUIRE: Other holders used the file before they dropped their reference.
+        // ORDERING: Pairs with the subtraction in `file_ref_put()`: the other holders have used the
+        // file before they dropped their reference.
         references.load(Acquire) != 0
     }
 }
@@ -479,6 +480,8 @@ impl Directory {
 
 /// The current size of a file in bytes, from its inode, without a call of the file system.
 fn i_size(file: &File) -> bindings::loff_t {
+    // ORDERING: None. `i_size_read()` has an acquire for tasks that then read the pages. Here only
+    // the number counts.
     // SAFETY: An open file has an inode. Its size may change concurrently, so this is a volatile
     // read.
     unsafe { (&raw const (*(*file.as_ptr()).f_inode).i_size).read_volatile() }

@@ -309,6 +309,7 @@ impl<T: FileIoOperations> RequestList<T> {
             ..pin_init::zeroed()
         };
         // From here on the operation owns the request.
+        // ORDERING: `Relaxed`: the file system passes the operation to its completion.
         let head = head.into_raw();
         // SAFETY: No operation is in flight, so only we use the kiocb and the reference count. The
         // pdu lives until the last reference is dropped.
@@ -322,6 +323,7 @@ impl<T: FileIoOperations> RequestList<T> {
         let ret = unsafe { entry.submit(iocb, &mut iter) };
         if ret != EIOCBQUEUED.to_errno() as isize {
             // The operation has ended, and `ki_complete` is not called.
+            // ORDERING: `Relaxed`: see `put`.
             // SAFETY: We hold both references.
             unsafe {
                 (*io).result.store(ret as i64, Relaxed);
@@ -511,6 +513,7 @@ unsafe extern "C" fn ki_complete<T: FileIoOperations>(iocb: *mut bindings::kiocb
         let rq = pdu.cast::<bindings::request>().sub(1);
         (io, NonNull::new_unchecked(rq.cast_mut()))
     };
+    // ORDERING: `Relaxed`: see `put`.
     // SAFETY: `owned` does not change during the operation. The write took the freeze protection,
     // and only we drop it. The pdu lives until we drop our reference.
     unsafe {
@@ -532,7 +535,8 @@ unsafe extern "C" fn ki_complete<T: FileIoOperations>(iocb: *mut bindings::kiocb
 unsafe fn put<T: FileIoOperations>(head: NonNull<bindings::request>) {
     // SAFETY: The pdu lives for as long as the operation has references.
     let io = unsafe { &(*Pdu::<T>::of(head.as_ptr())).file_io };
-    // `Full` orders the accesses of the other holder before ours.
+    // ORDERING: Pairs with itself: the accesses of the other holder, such as the store of `result`,
+    // happened before those of the last one.
     if io.refs.fetch_sub(1, Full) != 1 {
         return;
     }
@@ -540,6 +544,7 @@ unsafe fn put<T: FileIoOperations>(head: NonNull<bindings::request>) {
     let head = unsafe { Request::<T>::from_raw(head) };
     // SAFETY: Only the last holder of a reference uses `owned`.
     let owned = unsafe { &mut *io.owned.get() };
+    // ORDERING: `Relaxed`, because `refs` orders it.
     let result = io.result.load(Relaxed);
     let result = match u32::try_from(result) {
         Ok(bytes) => Ok(bytes),

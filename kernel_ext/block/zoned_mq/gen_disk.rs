@@ -129,6 +129,8 @@ impl<T: Operations> Private<T> {
 
     /// Whether [`Disk::mark_dead`] has removed the disk.
     pub(super) fn is_dead(&self) -> bool {
+        // ORDERING: `Relaxed`. A request that ends at the same time may still succeed; the removal
+        // of the disk then waits for it.
         self.dead.load(Relaxed)
     }
 
@@ -361,6 +363,7 @@ impl<T: Operations> Disk<T> {
     /// Dirty pages are not written back. New requests fail. Requests in flight end with an error,
     /// even if they succeed. Waits for the end of the requests in flight.
     pub(crate) fn mark_dead(self) {
+        // ORDERING: `Relaxed`: see `is_dead`.
         // SAFETY: By the type invariant the disk is valid.
         unsafe { Private::<T>::of(self.0.as_ptr()) }
             .dead

@@ -425,7 +425,7 @@ impl<T: Operations> Request<T> {
     /// when it times out.
     pub(crate) fn abandon(self) {
         let this = ManuallyDrop::new(self);
-        // RELEASE: From here on `end_if_abandoned` owns the request.
+        // ORDERING: Pairs with the load in `end_if_abandoned`, which owns the request from here on.
         this.pdu().is_abandoned.store(true, Release);
     }
 }
@@ -466,10 +466,11 @@ impl<T: Operations> AppendRequest<'_, T> {
 pub(super) unsafe fn end_if_abandoned<T: Operations>(rq: NonNull<bindings::request>) -> bool {
     // SAFETY: A started request has an initialised pdu.
     let abandoned = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).is_abandoned };
-    // ACQUIRE: All work on the request happened before its end. Pairs with the stores of `true`.
+    // ORDERING: Pairs with the stores of `true`: all work on the request happened before its end.
     if !abandoned.load(Acquire) {
         return false;
     }
+    // ORDERING: `Relaxed`, because we own the request. Its end passes it to its next user.
     abandoned.store(false, Relaxed);
     // SAFETY: The code that set the flag has given up the request, so we own it.
     unsafe { end::<T>(rq, Status::TIMEOUT) };
@@ -486,7 +487,7 @@ unsafe fn end_or_abandon<T: Operations>(rq: NonNull<bindings::request>, status: 
     if unsafe { should_fake_timeout((*rq.as_ptr()).q) } {
         // SAFETY: The caller owns the request, whose pdu is initialised.
         let abandoned = unsafe { &(*Pdu::<T>::of(rq.as_ptr())).is_abandoned };
-        // RELEASE: From here on `end_if_abandoned` owns the request.
+        // ORDERING: Pairs with the load in `end_if_abandoned`, which owns the request from here on.
         abandoned.store(true, Release);
     } else {
         // SAFETY: By the safety requirement.

@@ -29,6 +29,8 @@ mod tree {
 pub(crate) use tree::*;
 
 #[cfg(test)]
+mod atomic_orderings;
+#[cfg(test)]
 mod core_atomics;
 #[cfg(test)]
 mod documented;

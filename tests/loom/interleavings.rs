@@ -2,30 +2,33 @@
 
 //! Each test is a handful of tasks whose interleavings loom tries, all of them.
 
-use crate::zone::{
-    atomics::{
-        AtomicBits,
-        AtomicCell,
-        Atomics, //
+use crate::{
+    atomic_orderings::{
+        impl_atomic_bits,
+        impl_atomic_cell,
+        Access, //
     },
-    dirty_zones::DirtyZones,
-    durability::{
-        Durability,
-        Length,
-        SyncState, //
-    },
-    queue::{
-        tests::{
-            TestList,
-            TestQueue,
-            TestRequest, //
+    zone::{
+        atomics::Atomics,
+        dirty_zones::DirtyZones,
+        durability::{
+            Durability,
+            Length,
+            SyncState, //
         },
-        Completion,
-        Extent,
-        Fifo,
-        FileState,
-        Job,
-        Outcome, //
+        queue::{
+            tests::{
+                TestList,
+                TestQueue,
+                TestRequest, //
+            },
+            Completion,
+            Extent,
+            Fifo,
+            FileState,
+            Job,
+            Outcome, //
+        },
     },
 };
 use loom::{
@@ -44,6 +47,10 @@ use loom::{
     },
     thread,
 };
+use std::{
+    cell::Cell,
+    panic::catch_unwind, //
+};
 
 struct LoomAtomics;
 
@@ -52,40 +59,37 @@ impl Atomics for LoomAtomics {
     type Flag = AtomicBool;
 }
 
-macro_rules! impl_atomic_cell {
-    ($atomic:ty, $value:ty) => {
-        impl AtomicCell<$value> for $atomic {
-            fn new(value: $value) -> Self {
-                Self::new(value)
-            }
-
-            fn load_relaxed(&self) -> $value {
-                self.load(Ordering::Relaxed)
-            }
-
-            fn load_acquire(&self) -> $value {
-                self.load(Ordering::Acquire)
-            }
-
-            fn store_release(&self, value: $value) {
-                self.store(value, Ordering::Release);
-            }
-        }
-    };
+/// The types of the atomics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    U64,
+    Flag,
 }
 
-impl_atomic_cell!(AtomicU64, u64);
-impl_atomic_cell!(AtomicBool, bool);
-
-impl AtomicBits for AtomicU64 {
-    fn set(&self, bits: u64) {
-        self.fetch_or(bits, Ordering::AcqRel);
-    }
-
-    fn take(&self) -> u64 {
-        self.swap(0, Ordering::AcqRel)
-    }
+thread_local! {
+    /// The accesses that have no ordering in this test. loom runs all tasks of a test in one thread.
+    static WEAKENED: Cell<Option<(Type, Access)>> = const { Cell::new(None) };
 }
+
+/// The ordering of an access in this test.
+fn ordering(of: Type, access: Access) -> Ordering {
+    if WEAKENED.get() == Some((of, access)) {
+        return Ordering::Relaxed;
+    }
+    access.ordering()
+}
+
+fn u64_ordering(access: Access) -> Ordering {
+    ordering(Type::U64, access)
+}
+
+fn flag_ordering(access: Access) -> Ordering {
+    ordering(Type::Flag, access)
+}
+
+impl_atomic_cell!(AtomicU64, u64, u64_ordering);
+impl_atomic_cell!(AtomicBool, bool, flag_ordering);
+impl_atomic_bits!(AtomicU64, u64_ordering);
 
 const SECTOR: u32 = 512;
 const CAPACITY: u64 = 4;
@@ -559,6 +563,19 @@ fn flush_sees_what_the_mark_is_for() {
 }
 
 #[test]
+fn flush_sees_what_a_second_mark_is_for() {
+    model(|| {
+        let zone = Zone::new(0);
+        zone.mark_written(1);
+        let write = spawn(&zone, |zone| zone.mark_written(2));
+        // The bit is set when the second write sets it, or this flush has just taken it.
+        let first = zone.flush();
+        join([write]);
+        assert_eq!(zone.flush().or(first), Some(2));
+    });
+}
+
+#[test]
 fn two_marks_in_one_word() {
     model(|| {
         let zone = Zone::new(0);
@@ -590,4 +607,32 @@ fn flush_against_a_reset() {
         assert_eq!(state.sync.flushed(), 0);
         assert!(state.sync.length() == Length::Certain);
     });
+}
+
+/// Whether a test fails if the accesses of this kind have no ordering.
+fn fails_without(of: Type, access: Access, test: fn()) -> bool {
+    WEAKENED.set(Some((of, access)));
+    let result = catch_unwind(test);
+    WEAKENED.set(None);
+    result.is_err()
+}
+
+#[test]
+fn each_ordering_is_needed() {
+    let read: fn() = read_sees_what_was_written;
+    let repair: fn() = read_gets_no_zeros_below_what_a_repair_has_found;
+    let mark: fn() = flush_sees_what_the_mark_is_for;
+    let second_mark: fn() = flush_sees_what_a_second_mark_is_for;
+    for (of, access, test) in [
+        (Type::U64, Access::Load, read),
+        (Type::U64, Access::Store, read),
+        (Type::Flag, Access::Load, repair),
+        (Type::Flag, Access::Store, repair),
+        (Type::U64, Access::Set, mark),
+        (Type::U64, Access::Take, mark),
+        (Type::U64, Access::Set, second_mark),
+        (Type::U64, Access::Take, second_mark),
+    ] {
+        assert!(fails_without(of, access, test), "{of:?} {access:?}");
+    }
 }

@@ -18,4 +18,7 @@ mod driver {
 pub(crate) use driver::*;
 
 #[cfg(test)]
+#[path = "../host/atomic_orderings.rs"]
+mod atomic_orderings;
+#[cfg(test)]
 mod interleavings;

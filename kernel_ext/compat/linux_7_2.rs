@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parts that the kernel crate of Linux 7.2 lacks.
+//! The parts that Linux 7.2 lacks: a file for each difference.
 
+pub(crate) mod bvec;
 pub(crate) mod miscdevice;
 pub(crate) mod module;
 pub(crate) mod pin_init;

@@ -2,17 +2,18 @@
 
 //! Files and directories that the kernel itself opens.
 
+mod directory;
 mod freeze;
 mod open_file;
 
 pub(crate) use self::{
+    directory::Directory,
     freeze::{
         end_write,
         try_start_write, //
     },
     open_file::{
         flush_delayed_fput,
-        Directory,
         FileExt,
         FileSize,
         IoAlignment,

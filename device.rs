@@ -33,6 +33,7 @@ use crate::{
     cmd_err,
     device::{
         conditions::Recorded,
+        flush::FlushWork,
         lanes::Lanes,
         queue_rq::ZloopQueue,
         shared::DeviceShared,
@@ -64,7 +65,6 @@ use crate::kernel_ext::{
     },
     workqueue::{
         OwnedQueue,
-        ParallelWork,
         WorkqueueCall, //
     },
 };
@@ -105,7 +105,7 @@ pub(crate) struct Device {
     /// Held during a flush. A second flush finds no dirty zones, because the first one took them.
     /// So it must wait until the first one has ended.
     #[pin]
-    flushing: Mutex<ParallelWork>,
+    flushing: Mutex<FlushWork>,
     /// Other CPUs carry out a part of a deep queue here.
     lanes: Lanes,
     /// Closes the device.
@@ -176,7 +176,7 @@ impl Device {
         let zones = Zones::new(shared.clone(), |number| {
             directory.zone(number, alignment.block_size)
         })?;
-        let helpers = ParallelWork::new()?;
+        let helpers = FlushWork::new()?;
         let closer = WorkqueueCall::new()?;
         let lanes = Lanes::new()?;
         let device = Arc::pin_init(

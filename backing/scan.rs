@@ -40,6 +40,12 @@ use kernel::{
     },
 };
 
+/// The largest number of tasks. That many keep a disk busy.
+const MAX_TASKS: usize = 8;
+
+/// The work items that look up files, beside the task of the `add`.
+type LookupWork = ParallelWork<{ MAX_TASKS - 1 }>;
+
 /// The sizes of the zone files that were looked up, in bytes.
 #[derive(Default)]
 pub(crate) struct ZoneFileSizes(KVVec<Atomic<i64>>);
@@ -52,8 +58,6 @@ impl ZoneFileSizes {
     const BATCH: u32 = 64;
     /// The number of batches per task in a round of the probe.
     const BATCHES: u32 = 4;
-    /// The largest number of tasks. That many keep a disk busy.
-    const MAX_TASKS: usize = 8;
 
     /// Looks up the files of all zones of a device; may sleep.
     pub(crate) fn look_up(dir: &Directory, geometry: &Geometry) -> Result<Self> {
@@ -63,8 +67,8 @@ impl ZoneFileSizes {
             sizes.push(Atomic::new(Self::UNKNOWN), GFP_KERNEL)?;
         }
         let this = Self(sizes);
-        let mut helpers = ParallelWork::new()?;
-        let mut probe = ParallelismProbe::new(Self::MAX_TASKS);
+        let mut helpers = LookupWork::new()?;
+        let mut probe = ParallelismProbe::new(MAX_TASKS);
         let mut first = 0;
         while first < nr_zones {
             let zones = match probe.is_settled() {
@@ -88,7 +92,7 @@ impl ZoneFileSizes {
         dir: &Directory,
         geometry: &Geometry,
         zones: Range<u32>,
-        helpers: &mut ParallelWork,
+        helpers: &mut LookupWork,
         tasks: usize,
     ) {
         let credential = current_credential();

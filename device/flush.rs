@@ -14,7 +14,10 @@ use crate::{
     io_err_ratelimited, //
 };
 
-use crate::kernel_ext::task::BlockIoScope;
+use crate::kernel_ext::{
+    task::BlockIoScope,
+    workqueue::ParallelWork, //
+};
 
 use kernel::{
     error::to_result,
@@ -28,6 +31,9 @@ use kernel::{
 
 /// Upper bound on parallel fsyncs. Each of them mostly waits for the disk, which merges them.
 const MAX_PARALLEL_SYNCS: usize = 64;
+
+/// The work items of a flush, beside the task that flushes.
+pub(crate) type FlushWork = ParallelWork<{ MAX_PARALLEL_SYNCS - 1 }>;
 
 impl Device {
     /// Makes all data durable whose write had ended when the flush began; may sleep.

@@ -24,16 +24,13 @@ use pin_init::stack_pin_init;
 /// The function that a [`CallItem`] calls.
 type Job<'a> = &'a (dyn Fn() + Sync);
 
-/// The number of work items of a [`ParallelWork`].
-const NR_ITEMS: usize = 63;
-
-/// Work items that call the same function as the current task, in parallel to it.
+/// `NR` work items that call the same function as the current task, in parallel to it.
 ///
 /// This is for a loop whose iterations wait for a disk. The task and the work items share the loop:
 /// each of them takes the next iteration until none is left. One of them alone can finish the loop.
-pub(crate) struct ParallelWork(Pin<KBox<[CallItem; NR_ITEMS]>>);
+pub(crate) struct ParallelWork<const NR: usize>(Pin<KBox<[CallItem; NR]>>);
 
-impl ParallelWork {
+impl<const NR: usize> ParallelWork<NR> {
     /// Allocates the work items; may sleep.
     pub(crate) fn new() -> Result<Self> {
         let items = pin_init::pin_init_array_from_fn(|_| {
@@ -42,7 +39,8 @@ impl ParallelWork {
         Ok(Self(KBox::pin_init(items, GFP_KERNEL)?))
     }
 
-    /// Calls `job` in the current task and, in parallel, in up to `nr` work items; may sleep.
+    /// Calls `job` in the current task and, in parallel, in the first `nr` work items, or in all
+    /// of them if there are fewer; may sleep.
     ///
     /// Returns after all calls of `job` have returned. A work item that has not started when the
     /// current task's call returns is cancelled: `job` may run in the current task only. So forward

@@ -95,6 +95,9 @@ impl WorkqueueCall {
 
 /// A `struct completion`: one task waits until another one has finished its work.
 ///
+/// The kernel crate's `Completion` can't replace it: its only wait has no timeout, which
+/// [`Self::wait`] needs.
+///
 /// C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
 #[pin_data]
 struct Completion {

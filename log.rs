@@ -7,6 +7,8 @@
 //! [`io_err_ratelimited!`](crate::io_err_ratelimited). The number of these lines is limited,
 //! because a user who can send requests must not be able to flood the log.
 
+use crate::kernel_ext::block::zoned_mq::ReqOp;
+
 use kernel::{
     sync::atomic::{
         Atomic,
@@ -35,6 +37,24 @@ macro_rules! io_err_ratelimited {
             ::kernel::pr_err!("zloop{}: {}\n", $shared.id(), ::kernel::prelude::fmt!($($arg)*))
         }
     };
+}
+
+/// The name of an operation in messages.
+pub(crate) fn op_name(op: Option<ReqOp>) -> &'static str {
+    match op {
+        Some(ReqOp::Read) => "read",
+        Some(ReqOp::Write) => "write",
+        Some(ReqOp::Flush) => "flush",
+        Some(ReqOp::ZoneAppend) => "zone append",
+        Some(ReqOp::ZoneOpen) => "zone open",
+        Some(ReqOp::ZoneClose) => "zone close",
+        Some(ReqOp::ZoneFinish) => "zone finish",
+        Some(ReqOp::ZoneReset) => "zone reset",
+        Some(ReqOp::ZoneResetAll) => "reset of all zones",
+        Some(ReqOp::Discard) => "discard",
+        Some(ReqOp::WriteZeroes) => "write zeroes",
+        None => "request",
+    }
 }
 
 /// Limits the number of messages.

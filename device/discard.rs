@@ -18,7 +18,8 @@ use crate::{
         zone_table::ZoneRef,
         Device, //
     },
-    io_err_ratelimited, //
+    io_err_ratelimited,
+    log::op_name, //
 };
 
 use crate::kernel_ext::{
@@ -82,7 +83,7 @@ fn zero_all(request: &Request<ZloopQueue>) -> Result {
     let end = start.saturating_add(u64::from(request.sectors()));
     let device = request.queue_data();
     let geometry = device.shared().geometry();
-    let name = request.op().map_or("request", ReqOp::name);
+    let name = op_name(request.op());
     // A discard may cross zones. All of them are checked before the first change.
     let sequential = parts(&device, start, end).find(|part| !geometry.is_conventional(part.zone));
     if let Some(part) = sequential {

@@ -31,6 +31,7 @@ use crate::{
     },
     fault::power_loss::PowerLoss,
     io_err_ratelimited,
+    log::op_name,
     options::ZoneIndex,
     zone::{
         durability::{
@@ -54,10 +55,7 @@ use crate::{
 
 use crate::kernel_ext::{
     block::{
-        zoned_mq::{
-            ReqOp,
-            Request, //
-        },
+        zoned_mq::Request,
         Status, //
     },
     fmt::Shown,
@@ -394,7 +392,7 @@ impl SequentialZone {
             self.shared,
             "zone {}: {} at sector {}, {} sectors, refused: {}",
             self.number,
-            request.op().map_or("request", ReqOp::name),
+            op_name(request.op()),
             request.sector(),
             request.sectors(),
             Shown(err)

@@ -19,6 +19,7 @@ use crate::{
         ZoneCommand, //
     },
     io_err_ratelimited,
+    log::op_name,
     zone::{
         durability::Length,
         queue::{
@@ -74,7 +75,7 @@ impl SequentialZone {
                     self.shared,
                     "zone {}: {} failed: {err:?}",
                     self.number,
-                    request.op().map_or("request", ReqOp::name)
+                    op_name(request.op())
                 );
                 request.end(err.into());
             }

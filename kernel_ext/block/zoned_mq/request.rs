@@ -69,25 +69,6 @@ pub(crate) enum ReqOp {
     WriteZeroes,
 }
 
-impl ReqOp {
-    /// The name of the operation in messages.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Flush => "flush",
-            Self::ZoneAppend => "zone append",
-            Self::ZoneOpen => "zone open",
-            Self::ZoneClose => "zone close",
-            Self::ZoneFinish => "zone finish",
-            Self::ZoneReset => "zone reset",
-            Self::ZoneResetAll => "reset of all zones",
-            Self::Discard => "discard",
-            Self::WriteZeroes => "write zeroes",
-        }
-    }
-}
-
 /// The direction of the data of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {

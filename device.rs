@@ -21,6 +21,7 @@ pub(crate) mod sequential;
 pub(crate) mod shared;
 pub(crate) mod sharing;
 pub(crate) mod teardown;
+mod time_stamps;
 pub(crate) mod undo_log;
 pub(crate) mod zone_queue;
 pub(crate) mod zone_table;

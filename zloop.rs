@@ -38,10 +38,11 @@
 //!   changes of a sequential zone. `lanes.rs` gives a part of a deep queue to other CPUs, and
 //!   `sharing.rs` decides when. `zone_queue.rs` ties the zone model to requests and atomics.
 //!   `preallocation.rs` decides which zones have space allocated for later writes. `flush.rs`
-//!   makes data durable. `reset_all.rs` resets all zones.
-//!   `report.rs` reports zones. `conditions.rs` declares zones read-only or offline, and
-//!   `inject.rs` makes requests fail. `undo_log.rs` keeps the previous data of a conventional zone
-//!   until a flush. `counters.rs` and `debugfs.rs` are for debugfs. `teardown.rs` closes a device.
+//!   makes data durable, and `time_stamps.rs` updates the mtime of the changed files.
+//!   `reset_all.rs` resets all zones. `report.rs` reports zones. `conditions.rs` declares zones
+//!   read-only or offline, and `inject.rs` makes requests fail. `undo_log.rs` keeps the previous
+//!   data of a conventional zone until a flush. `counters.rs` and `debugfs.rs` are for debugfs.
+//!   `teardown.rs` closes a device.
 //! - `backing.rs`, `backing/`: the directory of a device and its files. `zone_file.rs` opens and
 //!   closes a zone's file, `record_file.rs` replaces a record, and `scan.rs` looks up the sizes.
 //! - `options.rs`, `options/`: the command language, the geometry, the record of a device.

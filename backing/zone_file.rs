@@ -127,7 +127,7 @@ impl ZoneFiles {
             Err(err) if err == EINVAL => Err(EIO),
             result => result,
         });
-        // A flush updates the timestamps: see `DeviceShared::sync_file`.
+        // A flush updates the time stamps: see `DeviceShared::sync_file`.
         opened.map(OpenFile::defer_mtime)
     }
 

@@ -7,10 +7,7 @@
 
 use crate::{
     backing::{
-        zone_file::{
-            ZoneFile,
-            ZoneFiles, //
-        },
+        zone_file::ZoneFiles,
         DeviceDirectory, //
     },
     device::{
@@ -40,10 +37,7 @@ use crate::{
 
 use core::num::NonZeroU32;
 
-use crate::kernel_ext::fs::{
-    FileExt,
-    IoAlignment, //
-};
+use crate::kernel_ext::fs::IoAlignment;
 
 use crate::kernel_ext::compat::sync::{
     new_spinlock_irq,
@@ -51,7 +45,6 @@ use crate::kernel_ext::compat::sync::{
 };
 use kernel::{
     block::SECTOR_SHIFT,
-    fs::File,
     new_condvar, new_spinlock,
     prelude::*,
     sync::{
@@ -175,20 +168,6 @@ impl DeviceShared {
     /// The zones that have changed since the last flush.
     pub(crate) fn dirty(&self) -> &DirtyZones {
         &self.dirty
-    }
-
-    /// Updates the modification time of the file of zone `number`, and syncs the file; may sleep.
-    /// `file` is `zone_file`'s.
-    ///
-    /// # Errors
-    ///
-    /// That of the sync. If the time can't be updated, as on a frozen file system, the next flush
-    /// does it.
-    pub(crate) fn sync_file(&self, number: u32, zone_file: &ZoneFile, file: &File) -> Result {
-        if file.update_mtime().is_err() {
-            self.dirty.mark(number);
-        }
-        zone_file.sync(file)
     }
 
     pub(crate) fn files(&self) -> &ZoneFiles {

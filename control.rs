@@ -53,7 +53,7 @@ use crate::{
         Unit,
         SYNTAX, //
     },
-    zone::condition_override::ConditionOverride, //
+    zone::declaration::Declaration, //
 };
 use core::mem::replace;
 
@@ -236,7 +236,7 @@ impl Registry {
 
     /// Carries out `zone_readonly`, `zone_offline` and `zone_good`: declares the zones, and tells
     /// the block layer.
-    fn declare(&self, id: u32, declaration: &ConditionOverride) -> Result {
+    fn declare(&self, id: u32, declaration: &Declaration) -> Result {
         let mut live = self
             .take_device(id, State::Changing)
             .map_err(|(why, errno)| {

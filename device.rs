@@ -4,9 +4,9 @@
 
 pub(crate) mod at_once;
 pub(crate) mod block_set;
-pub(crate) mod conditions;
 pub(crate) mod counters;
 pub(crate) mod debugfs;
+pub(crate) mod declare;
 pub(crate) mod discard;
 mod flush;
 pub(crate) mod inject;
@@ -33,7 +33,7 @@ use crate::{
     },
     cmd_err,
     device::{
-        conditions::Recorded,
+        declare::Recorded,
         flush::FlushWork,
         lanes::Lanes,
         queue_rq::ZloopQueue,

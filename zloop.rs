@@ -39,7 +39,7 @@
 //!   `sharing.rs` decides when. `zone_queue.rs` ties the zone model to requests and atomics.
 //!   `preallocation.rs` decides which zones have space allocated for later writes. `flush.rs`
 //!   makes data durable, and `time_stamps.rs` updates the mtime of the changed files.
-//!   `reset_all.rs` resets all zones. `report.rs` reports zones. `conditions.rs` declares zones
+//!   `reset_all.rs` resets all zones. `report.rs` reports zones. `declare.rs` declares zones
 //!   read-only or offline, and `inject.rs` makes requests fail. `undo_log.rs` keeps the previous
 //!   data of a conventional zone until a flush. `counters.rs` and `debugfs.rs` are for debugfs.
 //!   `teardown.rs` closes a device.

@@ -37,7 +37,7 @@
 
 pub(crate) mod atomics;
 mod condition;
-pub(crate) mod condition_override;
+pub(crate) mod declaration;
 pub(crate) mod dirty_zones;
 pub(crate) mod durability;
 mod error;

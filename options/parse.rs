@@ -35,8 +35,8 @@ use crate::{
         Injection, //
     },
     zone::{
-        condition_override::{
-            ConditionOverride,
+        declaration::{
+            Declaration,
             ZoneSpan, //
         },
         Failure, //
@@ -54,10 +54,7 @@ pub(crate) enum Command<'a> {
     /// Remove the device with this `id`.
     Remove { id: u32 },
     /// Declare zones of the device with this `id` to have failed or to be good.
-    Declare {
-        id: u32,
-        declaration: ConditionOverride,
-    },
+    Declare { id: u32, declaration: Declaration },
     /// Inject faults into the device with this `id`.
     Inject { id: u32, injection: Injection },
     /// Remove the device with this `id` as a power failure would.
@@ -128,11 +125,10 @@ impl DeviceOptions {
     }
 }
 
-/// Reads the record of declarations. Each line has one declaration, in the form of a
-/// [`ConditionOverride`].
+/// Reads the record of declarations. Each line has one [`Declaration`].
 pub(crate) fn recorded_declarations(
     text: &[u8],
-) -> impl Iterator<Item = Result<ConditionOverride, Error<'_>>> {
+) -> impl Iterator<Item = Result<Declaration, Error<'_>>> {
     let read = |line| {
         let (name, list) = split_name(line, is_space);
         let scope = Scope::RecordedDeclaration(failure_of(name)?);
@@ -152,7 +148,7 @@ fn split_name(text: &[u8], ends: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
 
 /// The failure that a command declares.
 fn failure_of(command: &[u8]) -> Result<Option<Failure>, Error<'_>> {
-    ConditionOverride::failure(command).ok_or(Error::UnknownCommand(command))
+    Declaration::failure(command).ok_or(Error::UnknownCommand(command))
 }
 
 /// Whether a byte is white space, as in C's `isspace()`.
@@ -244,11 +240,11 @@ impl<'a> ParsedOptions<'a> {
     }
 
     /// The declaration, if `scope` is that of a declaration.
-    fn declaration(&self, scope: Scope) -> Result<Option<ConditionOverride>, Error<'a>> {
+    fn declaration(&self, scope: Scope) -> Result<Option<Declaration>, Error<'a>> {
         let (Scope::Declare(failure) | Scope::RecordedDeclaration(failure)) = scope else {
             return Ok(None);
         };
         let zones = self.zones.ok_or(Error::Missing("zones", scope))?;
-        Ok(Some(ConditionOverride { zones, failure }))
+        Ok(Some(Declaration { zones, failure }))
     }
 }

@@ -33,7 +33,7 @@ use crate::{
         ZoneCommand, //
     },
     zone::{
-        condition_override::ConditionOverride,
+        declaration::Declaration,
         Failure, //
     },
 };
@@ -214,7 +214,7 @@ impl fmt::Display for Scope {
             Self::Inject => "inject",
             Self::Record => "the record of the device",
             Self::Declare(failure) | Self::RecordedDeclaration(failure) => {
-                ConditionOverride::command(*failure)
+                Declaration::command(*failure)
             }
         })
     }

@@ -85,8 +85,8 @@ mod commands {
             Sectors,
             ZoneCommand, //
         },
-        zone::condition_override::{
-            ConditionOverride,
+        zone::declaration::{
+            Declaration,
             ZoneSpan, //
         },
         zone::Failure, //
@@ -551,7 +551,7 @@ mod commands {
         let declares = |text: &str, id, first, last, failure| {
             let zones = ZoneSpan::new(first, last);
             zones.is_some_and(|zones| {
-                let declaration = ConditionOverride { zones, failure };
+                let declaration = Declaration { zones, failure };
                 Command::parse(text.as_bytes()).ok() == Some(Command::Declare { id, declaration })
             })
         };

@@ -21,7 +21,7 @@ use crate::{
         BadBlocks,
         Sectors, //
     },
-    zone::condition_override::ZoneSpan, //
+    zone::declaration::ZoneSpan, //
 };
 use core::fmt;
 

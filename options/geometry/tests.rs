@@ -7,7 +7,7 @@ mod geometry {
     use super::super::*;
     use crate::{
         options::tests::says, //
-        zone::condition_override::ZoneSpan,
+        zone::declaration::ZoneSpan,
     };
 
     /// 2047 MiB in zones of 64 MiB: 31 zones.

@@ -10,7 +10,7 @@
 # The suites in the sources, and no others, have run with all their cases.
 test_suites_have_run() {
 	local suite results cases
-	for suite in zloop_block_set zloop_condition_override zloop_fault zloop_geometry zloop_option_record zloop_option_value zloop_options zloop_power_failure zloop_sharing zloop_parallelism zloop_zone \
+	for suite in zloop_block_set zloop_declaration zloop_fault zloop_geometry zloop_option_record zloop_option_value zloop_options zloop_power_failure zloop_sharing zloop_parallelism zloop_zone \
 		zloop_zone_file_name zloop_zone_queue; do
 		results=/sys/kernel/debug/kunit/$suite/results
 		[[ -r $results ]] || fail "the suite $suite is not there"

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The text of declared zone failures.
+//! Declarations that zones are read-only, offline or good, and their text.
 //!
-//! A command can declare a zone read-only or offline, and declare it good again. Users test the
-//! reaction of their software with it. [`ConditionOverride`] is this command without the `id` of
-//! the device. The file `conditions` in a device's directory has the same text, with one line for
-//! each run of zones:
+//! Users declare zones with a command, to test the reaction of their software. A [`Declaration`] is
+//! this command without the `id` of the device. The file `conditions` in a device's directory has
+//! the same text, with one line for each run of zones:
 //!
 //! ```text
 //! zone_readonly zones=3-5
 //! zone_offline zones=9
 //! ```
 //!
-//! [`overrides`] makes these lines. A good zone has no line.
+//! [`declarations`] makes these lines. A good zone has no line.
 //!
 //! This code does not depend on the kernel.
 
@@ -68,14 +67,14 @@ impl fmt::Display for ZoneSpan {
 
 /// A declaration that zones have failed or are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ConditionOverride {
+pub(crate) struct Declaration {
     /// The zones.
     pub(crate) zones: ZoneSpan,
     /// The failure of the zones; [`None`] if they are good.
     pub(crate) failure: Option<Failure>,
 }
 
-impl ConditionOverride {
+impl Declaration {
     /// The name of the command.
     pub(crate) fn command(failure: Option<Failure>) -> &'static str {
         match failure {
@@ -93,7 +92,7 @@ impl ConditionOverride {
     }
 }
 
-impl fmt::Display for ConditionOverride {
+impl fmt::Display for Declaration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { zones, failure } = self;
         write!(f, "{} zones={zones}", Self::command(*failure))
@@ -102,10 +101,10 @@ impl fmt::Display for ConditionOverride {
 
 /// The shortest list of declarations for the zones in `numbers`, in the same order. `failure`
 /// returns the failure of the zone with a number.
-pub(crate) fn overrides(
+pub(crate) fn declarations(
     numbers: impl Iterator<Item = u32>,
     failure: impl Fn(u32) -> Option<Failure>,
-) -> impl Iterator<Item = ConditionOverride> {
+) -> impl Iterator<Item = Declaration> {
     let mut failed = numbers
         .filter_map(move |number| Some((number, failure(number)?)))
         .peekable();
@@ -117,7 +116,7 @@ pub(crate) fn overrides(
         {
             last = next;
         }
-        Some(ConditionOverride {
+        Some(Declaration {
             zones: ZoneSpan::new(first, last)?,
             failure: Some(failure),
         })
@@ -125,15 +124,15 @@ pub(crate) fn overrides(
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
-#[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_condition_override))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(zloop_declaration))]
 mod tests {
     use super::*;
     use crate::zone::tests::says;
 
     /// The lines for zones with these conditions, one letter per zone: `r`ead-only, `o`ffline or
     /// good.
-    fn lines(zones: &str) -> impl Iterator<Item = ConditionOverride> + '_ {
-        overrides(0..zones.len() as u32, |number| {
+    fn lines(zones: &str) -> impl Iterator<Item = Declaration> + '_ {
+        declarations(0..zones.len() as u32, |number| {
             match zones.as_bytes()[number as usize] {
                 b'r' => Some(Failure::ReadOnly),
                 b'o' => Some(Failure::Offline),
@@ -176,7 +175,7 @@ mod tests {
 
     #[test]
     fn last_number_of_all() {
-        let mut last = overrides(u32::MAX - 1..=u32::MAX, |_| Some(Failure::Offline));
+        let mut last = declarations(u32::MAX - 1..=u32::MAX, |_| Some(Failure::Offline));
         assert!(last
             .next()
             .is_some_and(|d| says(d, "zone_offline zones=4294967294-4294967295")));
@@ -193,9 +192,9 @@ mod tests {
     #[test]
     fn names() {
         for failure in [Some(Failure::ReadOnly), Some(Failure::Offline), None] {
-            let name = ConditionOverride::command(failure).as_bytes();
-            assert_eq!(ConditionOverride::failure(name), Some(failure));
+            let name = Declaration::command(failure).as_bytes();
+            assert_eq!(Declaration::failure(name), Some(failure));
         }
-        assert_eq!(ConditionOverride::failure(b"zone_reset"), None);
+        assert_eq!(Declaration::failure(b"zone_reset"), None);
     }
 }

@@ -3,8 +3,8 @@
 //! Declaring zones read-only or offline.
 //!
 //! The file `conditions` in the directory of the device records the declared conditions, so that a
-//! later `add` restores them. The C driver ignores this file. [`ConditionOverride`] has its
-//! language.
+//! later `add` restores them. The C driver ignores this file. Each of its lines is the text of a
+//! [`Declaration`].
 //!
 //! With `write_fault`, a write that fails declares its zone failed.
 //!
@@ -23,9 +23,9 @@ use crate::{
     },
     options::recorded_declarations,
     zone::{
-        condition_override::{
-            overrides,
-            ConditionOverride, //
+        declaration::{
+            declarations,
+            Declaration, //
         },
         Failure, //
     },
@@ -78,7 +78,7 @@ impl Device {
     ///
     /// EINVAL if there are no such sequential zones; the file system's error if the record can't be
     /// written. The conditions are unchanged then.
-    pub(crate) fn declare(&self, declaration: &ConditionOverride) -> Result {
+    pub(crate) fn declare(&self, declaration: &Declaration) -> Result {
         let zones = declaration.zones;
         self.check(declaration)?;
         for number in zones.numbers() {
@@ -164,7 +164,7 @@ impl Device {
     }
 
     /// Checks that a declaration is for sequential zones of this device.
-    fn check(&self, declaration: &ConditionOverride) -> Result {
+    fn check(&self, declaration: &Declaration) -> Result {
         let geometry = self.shared().geometry();
         let is_sequential = |zone: &u32| !geometry.is_conventional(*zone);
         let last = geometry.nr_zones() - 1;
@@ -197,7 +197,7 @@ impl Device {
     }
 
     /// Declares zones, which must all be in use.
-    fn apply(&self, declaration: &ConditionOverride) {
+    fn apply(&self, declaration: &Declaration) {
         for number in declaration.zones.numbers() {
             if let Some(ZoneRef::Sequential(zone)) = self.zones().get(number) {
                 zone.declare(declaration.failure);
@@ -209,7 +209,7 @@ impl Device {
     fn record(&self, recorded: &mut Recorded, failure: impl Fn(u32) -> Option<Failure>) -> Result {
         *recorded = Recorded::Perhaps;
         let mut text = KVVec::new();
-        for declaration in overrides(0..self.shared().geometry().nr_zones(), failure) {
+        for declaration in declarations(0..self.shared().geometry().nr_zones(), failure) {
             let line = CString::try_from_fmt(fmt!("{}\n", Shown(declaration)))?;
             text.extend_from_slice(line.to_bytes(), GFP_KERNEL)?;
         }

@@ -28,7 +28,7 @@ use crate::kernel_ext::{
     },
     cpu::num_online_cpus,
     task::BlockIoScope,
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 
 use kernel::{
@@ -200,7 +200,7 @@ impl Lane {
         self.len.load(Relaxed) < LANE_DEPTH
     }
 
-    fn push(self: &Arc<Self>, request: Request<ZloopQueue>, queue: &UntimedQueue) {
+    fn push(self: &Arc<Self>, request: Request<ZloopQueue>, queue: &ImmediateQueue) {
         // ORDERING: `Relaxed`, because it is an estimate. The lock orders it before the
         // subtraction.
         let _ = self.len.fetch_add(1, Relaxed);

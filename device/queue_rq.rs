@@ -37,7 +37,7 @@ use crate::kernel_ext::{
         },
         Status, //
     },
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 
 use kernel::{
@@ -137,7 +137,7 @@ impl Operations for ZloopQueue {
 
     fn report_zones(
         device: ArcBorrow<'_, Device>,
-        queue: &UntimedQueue,
+        queue: &ImmediateQueue,
         sector: u64,
         nr: u32,
         report: &mut ZoneReport<'_>,

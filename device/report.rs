@@ -28,7 +28,7 @@ use crate::kernel_ext::{
         ZoneReport,
         ZoneType, //
     },
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 
 use kernel::prelude::*;
@@ -42,7 +42,7 @@ impl Device {
     /// That of the receiver of the report.
     pub(super) fn report_zones(
         &self,
-        queue: &UntimedQueue,
+        queue: &ImmediateQueue,
         sector: u64,
         nr: u32,
         report: &mut ZoneReport<'_>,
@@ -99,7 +99,7 @@ impl Device {
         &self,
         number: u32,
         entry: &SequentialEntry,
-        queue: &UntimedQueue,
+        queue: &ImmediateQueue,
     ) -> ReportedZone {
         let geometry = self.shared.geometry();
         let start = geometry.zone_start(number);

@@ -64,7 +64,7 @@ use crate::kernel_ext::{
         FileSize, //
     },
     task::BlockIoScope,
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 
 use crate::kernel_ext::compat::sync::{
@@ -229,7 +229,7 @@ impl SequentialZone {
     /// The reported state. Waits for the repair of a stale zone; may sleep.
     // Keeps the report of zones that are not in use small.
     #[inline(never)]
-    pub(crate) fn snapshot(self: &Arc<Self>, workqueue: &UntimedQueue) -> Snapshot {
+    pub(crate) fn snapshot(self: &Arc<Self>, workqueue: &ImmediateQueue) -> Snapshot {
         if !self.durability.is_known() {
             let mut queue = self.queue.lock();
             queue.retry_repair();
@@ -321,21 +321,25 @@ impl SequentialZone {
     }
 
     /// Posts the zone's job of a reset of all zones. Any context.
-    pub(crate) fn post_reset_all(self: &Arc<Self>, reset: Arc<ResetAll>, workqueue: &UntimedQueue) {
+    pub(crate) fn post_reset_all(
+        self: &Arc<Self>,
+        reset: Arc<ResetAll>,
+        workqueue: &ImmediateQueue,
+    ) {
         let mut queue = self.queue.lock();
         queue.post_reset_all(reset);
         self.wake(&queue, workqueue);
     }
 
     /// Posts a job that frees the zone's unused preallocated space. Any context.
-    fn post_trim(self: &Arc<Self>, workqueue: &UntimedQueue) {
+    fn post_trim(self: &Arc<Self>, workqueue: &ImmediateQueue) {
         let mut queue = self.queue.lock();
         queue.post_trim();
         self.wake(&queue, workqueue);
     }
 
     /// Starts the worker if one is wanted.
-    fn wake(self: &Arc<Self>, queue: &ZoneQueue<Request<ZloopQueue>>, workqueue: &UntimedQueue) {
+    fn wake(self: &Arc<Self>, queue: &ZoneQueue<Request<ZloopQueue>>, workqueue: &ImmediateQueue) {
         if queue.wants_worker() {
             // A work item that is already queued finds the posted jobs.
             let _ = workqueue.enqueue(self.clone());

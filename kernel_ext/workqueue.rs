@@ -11,7 +11,7 @@ pub(crate) use self::{
         WorkqueueCall, //
     },
     owned::{
-        OwnedQueue,
-        UntimedQueue, //
+        ImmediateQueue,
+        OwnedQueue, //
     },
 };

@@ -51,7 +51,7 @@ use crate::kernel_ext::{
         FileExt,
         FileSize, //
     },
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 
 use kernel::{
@@ -227,7 +227,7 @@ impl SequentialZone {
         self: &Arc<Self>,
         requests: &RequestList<ZloopQueue>,
         result: Result<u32>,
-        workqueue: &UntimedQueue,
+        workqueue: &ImmediateQueue,
     ) -> Outcome {
         let capacity = self.capacity();
         let is_fua = requests.is_fua();

@@ -21,14 +21,14 @@ use kernel::{
     },
 };
 
-/// A workqueue without timers, which may be destroyed.
+/// A workqueue that takes no delayed work, so that it can be destroyed.
 ///
-/// It wraps the kernel crate's type, but offers no delayed work. A timer queues delayed work, and
-/// `destroy_workqueue()` does not wait for such timers.
+/// It wraps the kernel crate's type. A timer queues delayed work, and `destroy_workqueue()` does
+/// not wait for such timers.
 #[repr(transparent)]
-pub(crate) struct UntimedQueue(workqueue::Queue);
+pub(crate) struct ImmediateQueue(workqueue::Queue);
 
-impl UntimedQueue {
+impl ImmediateQueue {
     /// Enqueues a work item.
     pub(crate) fn enqueue<W, const ID: u64>(&self, work: W) -> W::EnqueueOutput
     where
@@ -95,14 +95,14 @@ impl OwnedQueue {
 }
 
 impl Deref for OwnedQueue {
-    type Target = UntimedQueue;
+    type Target = ImmediateQueue;
 
-    fn deref(&self) -> &UntimedQueue {
+    fn deref(&self) -> &ImmediateQueue {
         // SAFETY: By the type invariant the pointer is to a workqueue, which lives as long as
         // `self`.
         let queue = unsafe { workqueue::Queue::from_raw(self.0.as_ptr()) };
-        // SAFETY: `UntimedQueue` is a transparent wrapper of `workqueue::Queue`.
-        unsafe { &*ptr::from_ref(queue).cast::<UntimedQueue>() }
+        // SAFETY: `ImmediateQueue` is a transparent wrapper of `workqueue::Queue`.
+        unsafe { &*ptr::from_ref(queue).cast::<ImmediateQueue>() }
     }
 }
 

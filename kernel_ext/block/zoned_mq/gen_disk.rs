@@ -18,8 +18,8 @@ use crate::kernel_ext::{
     module::ModuleRef,
     task::BlockIoScope,
     workqueue::{
-        OwnedQueue,
-        UntimedQueue, //
+        ImmediateQueue,
+        OwnedQueue, //
     },
 };
 use core::{
@@ -135,7 +135,7 @@ impl<T: Operations> Private<T> {
     }
 
     /// The workqueue of the disk.
-    pub(super) fn work_queue(&self) -> &UntimedQueue {
+    pub(super) fn work_queue(&self) -> &ImmediateQueue {
         &self.work_queue
     }
 }

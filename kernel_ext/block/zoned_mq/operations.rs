@@ -24,7 +24,7 @@ use crate::kernel_ext::{
     },
     module::WaitsForTasks,
     task::is_plain_task,
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 use core::{
     iter::successors,
@@ -49,7 +49,7 @@ pub(super) type QueueDataRef<'a, T> =
 
 /// The context in which a request arrives in [`Operations::queue_rq`].
 pub(crate) struct Submission<'a> {
-    work_queue: &'a UntimedQueue,
+    work_queue: &'a ImmediateQueue,
     /// If several requests arrive together: the plug for the I/O that the driver submits, and the
     /// number of requests.
     batch: Option<(&'a Plug, usize)>,
@@ -57,7 +57,7 @@ pub(crate) struct Submission<'a> {
 
 impl<'a> Submission<'a> {
     /// The disk's workqueue.
-    pub(crate) fn work_queue(&self) -> &'a UntimedQueue {
+    pub(crate) fn work_queue(&self) -> &'a ImmediateQueue {
         self.work_queue
     }
 
@@ -118,7 +118,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// workqueue of the disk.
     fn report_zones(
         data: QueueDataRef<'_, Self>,
-        work_queue: &UntimedQueue,
+        work_queue: &ImmediateQueue,
         sector: u64,
         nr: u32,
         report: &mut ZoneReport<'_>,

@@ -15,7 +15,7 @@ use crate::kernel_ext::{
         cgroup,
         Status, //
     },
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 use core::{
     marker::PhantomData,
@@ -261,7 +261,7 @@ impl<T: Operations> Request<T> {
     }
 
     /// The workqueue of the disk.
-    pub(crate) fn work_queue(&self) -> &UntimedQueue {
+    pub(crate) fn work_queue(&self) -> &ImmediateQueue {
         // SAFETY: The disk of a request is valid for as long as the request, and `UnaddedDisk::new`
         // has set its private data.
         unsafe {

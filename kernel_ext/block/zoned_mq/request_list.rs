@@ -14,7 +14,7 @@ use crate::kernel_ext::{
         cgroup,
         Status, //
     },
-    workqueue::UntimedQueue, //
+    workqueue::ImmediateQueue, //
 };
 use core::{
     marker::PhantomData,
@@ -245,7 +245,7 @@ where
         let Some(front) = self.front() else {
             return;
         };
-        let queue: *const UntimedQueue = front.work_queue();
+        let queue: *const ImmediateQueue = front.work_queue();
         // SAFETY: The workqueue lives for as long as the requests, which the work item owns from
         // now on. The work item can run only after it is queued, and this function does not use the
         // workqueue after that.

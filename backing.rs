@@ -68,7 +68,7 @@ use crate::{
 };
 
 use crate::kernel_ext::{
-    fmt::Shown,
+    fmt::CoreDisplay,
     fs::{
         Directory,
         FileExt,
@@ -147,7 +147,7 @@ fn read_record(opened: &OpenedDirectory, name: &CStr) -> Result<Option<KBox<Devi
     match DeviceOptions::parse(&text) {
         Ok(record) => Ok(Some(KBox::new(record, GFP_KERNEL)?)),
         Err(err) => {
-            cmd_err!(id, "{path}/{shown} is damaged: {}", Shown(err));
+            cmd_err!(id, "{path}/{shown} is damaged: {}", CoreDisplay(err));
             Err(EINVAL)
         }
     }
@@ -165,7 +165,7 @@ pub(crate) fn resolve(
         Some(recorded) => options.device_again(recorded),
     };
     device.map_err(|err| {
-        cmd_err!(id, "{}", Shown(err));
+        cmd_err!(id, "{}", CoreDisplay(err));
         EINVAL
     })
 }
@@ -548,7 +548,7 @@ impl DeviceDirectory {
 
     /// The text of the record.
     fn record_text(&self) -> Result<CString> {
-        CString::try_from_fmt(fmt!("{}\n", Shown(*self.options)))
+        CString::try_from_fmt(fmt!("{}\n", CoreDisplay(*self.options)))
     }
 
     fn replace_record(&self) -> Result {

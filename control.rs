@@ -59,7 +59,7 @@ use core::mem::replace;
 
 use crate::kernel_ext::{
     block::zoned_mq::Disk,
-    fmt::Shown,
+    fmt::CoreDisplay,
     fs::{
         flush_delayed_fput,
         Directory, //
@@ -178,7 +178,7 @@ impl Registry {
                 options::Error::NegativeId => ENODEV,
                 _ => EINVAL,
             };
-            pr_err!("{}\n", Shown(err));
+            pr_err!("{}\n", CoreDisplay(err));
             errno
         })?;
         match &command {
@@ -218,7 +218,7 @@ impl Registry {
         pr_info!(
             "zloop{id}: {} zones of {}, {} B block size, {io} I/O, {append} zone append\n",
             geometry.nr_zones(),
-            Shown(OptionValue::new(
+            CoreDisplay(OptionValue::new(
                 geometry.zone_sectors() << SECTOR_SHIFT,
                 Unit::Byte
             )),
@@ -240,7 +240,7 @@ impl Registry {
         let mut live = self
             .take_device(id, State::Changing)
             .map_err(|(why, errno)| {
-                cmd_err!(id, "{}: {why}", Shown(declaration));
+                cmd_err!(id, "{}: {why}", CoreDisplay(declaration));
                 errno
             })?;
         let result = live.device.declare(declaration).and_then(|()| {
@@ -252,7 +252,7 @@ impl Registry {
         });
         self.set_state(id, State::Live(live));
         result?;
-        pr_info!("zloop{id}: {}\n", Shown(declaration));
+        pr_info!("zloop{id}: {}\n", CoreDisplay(declaration));
         Ok(())
     }
 
@@ -283,7 +283,7 @@ impl Registry {
                     cmd_err!(
                         id,
                         "inject: the sectors {} must be below {end}, the end of the device",
-                        Shown(sectors)
+                        CoreDisplay(sectors)
                     );
                     return Err(EINVAL);
                 }
@@ -456,7 +456,7 @@ impl Registry {
 /// The command that makes a device again.
 fn command_again(options: &DeviceOptions, id: u32, base_dir: &[u8]) -> Result<KVVec<u8>> {
     let again = AddCommand { id, options };
-    let again = CString::try_from_fmt(fmt!("{},base_dir=", Shown(again)))?;
+    let again = CString::try_from_fmt(fmt!("{},base_dir=", CoreDisplay(again)))?;
     let mut command = KVVec::new();
     command.extend_from_slice(again.to_bytes(), GFP_KERNEL)?;
     command.extend_from_slice(base_dir, GFP_KERNEL)?;

@@ -59,7 +59,7 @@ use crate::kernel_ext::{
         TagSet,
         UnaddedDisk, //
     },
-    fmt::Shown,
+    fmt::CoreDisplay,
     fs::{
         FileExt,
         IoAlignment, //
@@ -164,7 +164,7 @@ impl Device {
             .geometry
             .check_block_size(alignment.block_size)
             .map_err(|refused| {
-                cmd_err!(id, "{}", Shown(refused));
+                cmd_err!(id, "{}", CoreDisplay(refused));
                 EINVAL
             })?;
 

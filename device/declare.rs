@@ -32,7 +32,7 @@ use crate::{
 };
 
 use crate::kernel_ext::{
-    fmt::Shown,
+    fmt::CoreDisplay,
     task::BlockIoScope, //
 };
 
@@ -99,7 +99,7 @@ impl Device {
             cmd_err!(
                 self.shared().id(),
                 "{}: can't be recorded: {err:?}",
-                Shown(declaration)
+                CoreDisplay(declaration)
             );
         })?;
         self.apply(declaration);
@@ -139,7 +139,7 @@ impl Device {
                 cmd_err!(
                     self.shared().id(),
                     "the file conditions is damaged: {}",
-                    Shown(err)
+                    CoreDisplay(err)
                 );
                 EINVAL
             })?;
@@ -148,7 +148,7 @@ impl Device {
                 cmd_err!(
                     self.shared().id(),
                     "the file conditions is damaged: {}: must be behind zone {}",
-                    Shown(declaration),
+                    CoreDisplay(declaration),
                     next - 1
                 );
                 return Err(EINVAL);
@@ -181,7 +181,7 @@ impl Device {
             cmd_err!(
                 self.shared().id(),
                 "{}: zone {zone} is conventional",
-                Shown(declaration)
+                CoreDisplay(declaration)
             );
             return Err(EINVAL);
         }
@@ -189,7 +189,7 @@ impl Device {
             cmd_err!(
                 self.shared().id(),
                 "{}: must be from {first} to {last}, which are the sequential zones",
-                Shown(declaration)
+                CoreDisplay(declaration)
             );
             return Err(EINVAL);
         }
@@ -210,7 +210,7 @@ impl Device {
         *recorded = Recorded::Perhaps;
         let mut text = KVVec::new();
         for declaration in declarations(0..self.shared().geometry().nr_zones(), failure) {
-            let line = CString::try_from_fmt(fmt!("{}\n", Shown(declaration)))?;
+            let line = CString::try_from_fmt(fmt!("{}\n", CoreDisplay(declaration)))?;
             text.extend_from_slice(line.to_bytes(), GFP_KERNEL)?;
         }
         self.shared().files().with_directory(|directory| {

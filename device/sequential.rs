@@ -58,7 +58,7 @@ use crate::kernel_ext::{
         zoned_mq::Request,
         Status, //
     },
-    fmt::Shown,
+    fmt::CoreDisplay,
     fs::{
         FileExt,
         FileSize, //
@@ -399,7 +399,7 @@ impl SequentialZone {
             op_name(request.op()),
             request.sector(),
             request.sectors(),
-            Shown(err)
+            CoreDisplay(err)
         );
         request.end(status);
     }

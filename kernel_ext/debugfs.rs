@@ -8,7 +8,7 @@
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
-use crate::kernel_ext::fmt::Shown;
+use crate::kernel_ext::fmt::CoreDisplay;
 use core::{
     fmt,
     marker::PhantomData,
@@ -201,7 +201,7 @@ impl<D: Send + Sync + 'static, S: Show<D>> File<D, S> {
         let data = unsafe { &*(*seq).private.cast::<D>() };
         // SAFETY: `seq` is valid for as long as the file is being read.
         let seq = unsafe { SeqFile::from_raw(seq) };
-        seq_print!(seq, "{}", Shown(Text::<D, S>(data, PhantomData)));
+        seq_print!(seq, "{}", CoreDisplay(Text::<D, S>(data, PhantomData)));
         0
     }
 }

@@ -3,8 +3,8 @@
 //! Whether the task that queues a request also carries it out.
 //!
 //! A trip through a workqueue costs more than all the rest of a small request. So the task enters
-//! the file system itself, with `IOCB_NOWAIT`, where that is safe and ends soon. [`is_allowed`] has
-//! the reasons against it that follow from the task and the request.
+//! the file system itself, with `IOCB_NOWAIT`, where that is safe and ends soon.
+//! [`may_run_in_submitter`] has the reasons against it that follow from the task and the request.
 //!
 //! The zone must be ready, too: its file is open and long enough; a sequential zone is idle and has
 //! allocated space. `io.rs` and `sequential/write.rs` check this. The answer may change at once,
@@ -29,7 +29,7 @@ pub(crate) const MAX_BYTES: u32 = 128 << 10;
 
 /// Whether the current task may carry out a request that it queues for `zone`. For `queue_rq`, once
 /// for each request.
-pub(crate) fn is_allowed(
+pub(crate) fn may_run_in_submitter(
     submission: &Submission<'_>,
     zone: &ZoneRef<'_>,
     request: &Request<ZloopQueue>,
@@ -47,7 +47,7 @@ pub(crate) fn is_allowed(
         // It waits for the medium.
         && !request.is_fua()
         // A fault may be a delay.
-        && !request.data().meets_faults()
+        && !request.data().has_pending_faults()
         // The I/O would be charged to the cgroup of the task.
         && request.is_charged_to_current()
         && match (request.op(), zone) {

@@ -121,7 +121,7 @@ fn zero_part(device: &Device, request: &Request<ZloopQueue>, part: &Part) -> Res
     if !file.i_size_covers(to) && file.size()? < to {
         return Err(EIO);
     }
-    if request.op() == Some(ReqOp::WriteZeroes) && request.data().meet_faults() {
+    if request.op() == Some(ReqOp::WriteZeroes) && request.data().take_pending_faults() {
         let sectors = part.end.saturating_sub(part.start);
         let faults = device.shared().faults();
         let block = device.shared().block_sectors();

@@ -68,7 +68,7 @@ pub(crate) struct RequestPdu {
     /// The CPU that has handed the request over to a lane.
     cpu: Atomic<u32>,
     /// Whether the injected faults are yet to be applied to the request.
-    meets_faults: AtomicFlag,
+    faults_pending: AtomicFlag,
 }
 
 impl_has_work! {
@@ -85,7 +85,7 @@ impl RequestPdu {
             expected: Atomic::new(0),
             repeated: Atomic::new(0),
             cpu: Atomic::new(0),
-            meets_faults: AtomicFlag::new(false),
+            faults_pending: AtomicFlag::new(false),
         })
     }
 
@@ -101,22 +101,22 @@ impl RequestPdu {
 
     /// Notes for a new request whether injected faults apply to it. They are applied once, however
     /// often the request is tried.
-    pub(crate) fn arrive(&self, meets_faults: bool) {
-        self.meets_faults.store(meets_faults, Relaxed);
+    pub(crate) fn arrive(&self, faults_pending: bool) {
+        self.faults_pending.store(faults_pending, Relaxed);
     }
 
     /// Whether the injected faults are yet to be applied.
-    pub(crate) fn meets_faults(&self) -> bool {
-        self.meets_faults.load(Relaxed)
+    pub(crate) fn has_pending_faults(&self) -> bool {
+        self.faults_pending.load(Relaxed)
     }
 
-    /// Returns whether the injected faults are yet to be applied. The caller applies them.
-    pub(crate) fn meet_faults(&self) -> bool {
-        let meets_faults = self.meets_faults();
-        if meets_faults {
-            self.meets_faults.store(false, Relaxed);
+    /// Returns whether the injected faults are yet to be applied. If so, the caller applies them.
+    pub(crate) fn take_pending_faults(&self) -> bool {
+        let pending = self.has_pending_faults();
+        if pending {
+            self.faults_pending.store(false, Relaxed);
         }
-        meets_faults
+        pending
     }
 
     /// Notes that a read of a sequential zone must find all sectors of the zone below `sector`.
@@ -159,7 +159,7 @@ impl WorkItem for RequestPdu {
                 Some(ReqOp::Read) => transfer(request, Direction::Read),
                 Some(ReqOp::Write) => transfer(request, Direction::Write),
                 Some(ReqOp::Flush) => {
-                    if request.data().meet_faults() {
+                    if request.data().take_pending_faults() {
                         request.queue_data().shared().faults().delay(Kind::Flush, 0);
                     }
                     let result = request.queue_data().flush();
@@ -174,9 +174,10 @@ impl WorkItem for RequestPdu {
 }
 
 /// Carries out a read, or a write to a conventional zone, in the current task or a lane if it need
-/// not wait; as a work item otherwise. For `queue_rq`, if [`at_once::is_allowed`].
+/// not wait; as a work item otherwise. For `queue_rq`, if [`at_once::may_run_in_submitter`] allows
+/// it.
 ///
-/// [`at_once::is_allowed`]: crate::device::at_once::is_allowed
+/// [`at_once::may_run_in_submitter`]: crate::device::at_once::may_run_in_submitter
 pub(crate) fn transfer_now(
     submission: &Submission<'_>,
     lanes: &Lanes,
@@ -228,7 +229,7 @@ fn try_transfer(
 
 /// Carries out a read, or a write to a conventional zone; may sleep.
 fn transfer(request: Request<ZloopQueue>, direction: Direction) {
-    if request.data().meet_faults() {
+    if request.data().take_pending_faults() {
         return transfer_with_faults(request, direction);
     }
     transfer_to_file(request, direction, None);

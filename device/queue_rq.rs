@@ -106,7 +106,7 @@ impl Operations for ZloopQueue {
         let Some(request) = start(device, request, armed)? else {
             return Ok(());
         };
-        let at_once = at_once::is_allowed(submission, &zone, &request);
+        let at_once = at_once::may_run_in_submitter(submission, &zone, &request);
         match (op, zone) {
             (ReqOp::Read, ZoneRef::Sequential(zone)) if zone.is_declared_offline() => {
                 zone.refuse_read(request);

@@ -41,7 +41,7 @@ use kernel::{
 pub(crate) struct ResetAll {
     request: Option<Request<ZloopQueue>>,
     /// Whether the injected faults apply to its jobs.
-    meets_faults: bool,
+    with_faults: bool,
     /// The last errno that a zone has noted, or 0.
     error: Atomic<i32>,
 }
@@ -52,13 +52,13 @@ impl ResetAll {
         let shared = request.queue_data().shared().clone();
         let request = shared.resets().lock().begin(request);
         if let Some(request) = request {
-            let meets_faults = request.data().meet_faults();
-            if meets_faults {
+            let with_faults = request.data().take_pending_faults();
+            if with_faults {
                 shared.faults().delay(Kind::Zone, 0);
             }
             let reset = Self {
                 request: Some(request),
-                meets_faults,
+                with_faults,
                 error: Atomic::new(0),
             };
             // Without memory, `drop` ends the request with this error.
@@ -94,8 +94,8 @@ impl ResetAll {
     }
 
     /// Whether the injected faults apply to its jobs.
-    pub(crate) fn meets_faults(&self) -> bool {
-        self.meets_faults
+    pub(crate) fn with_faults(&self) -> bool {
+        self.with_faults
     }
 
     /// Notes the result of a zone's job.

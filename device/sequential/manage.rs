@@ -87,7 +87,7 @@ impl SequentialZone {
         request: &Request<ZloopQueue>,
         command: ZoneCommand,
     ) -> Result<(), ZoneMgmtError> {
-        if request.data().meet_faults() {
+        if request.data().take_pending_faults() {
             self.shared.faults().delay(Kind::Zone, 0);
             self.fail_command(command)?;
         }
@@ -127,7 +127,7 @@ impl SequentialZone {
             end: start.saturating_add(sectors),
         };
         let lengthened = self.file().and_then(|file| {
-            if request.data().meet_faults() {
+            if request.data().take_pending_faults() {
                 let (first, sectors) = self.on_device(extent);
                 let faults = self.shared.faults();
                 if faults
@@ -264,11 +264,11 @@ impl SequentialZone {
 
     /// Resets the zone as part of a reset of all zones. A zone that can't be reset is skipped.
     pub(super) fn reset_if_allowed(&self, all: &ResetAll) -> Result {
-        let met_faults = match all.meets_faults() {
+        let injected = match all.with_faults() {
             true => self.fail_command(ZoneCommand::Reset),
             false => Ok(()),
         };
-        match met_faults.and_then(|()| self.reset()) {
+        match injected.and_then(|()| self.reset()) {
             Ok(()) | Err(ZoneMgmtError::Refused(_)) => Ok(()),
             Err(err) => {
                 let err = err.errno();

@@ -69,7 +69,7 @@ impl SequentialZone {
     }
 
     /// Carries out a write in the current task if the zone is idle and the write need not wait; by
-    /// a work item otherwise. For `queue_rq`, if `at_once::is_allowed`.
+    /// a work item otherwise. For `queue_rq`, if `at_once::may_run_in_submitter` allows it.
     ///
     /// A write at the end of a file need not wait where the space for it is allocated.
     pub(crate) fn write_now(
@@ -189,7 +189,11 @@ impl SequentialZone {
     /// that is not all. May sleep.
     fn limit(&self, requests: &RequestList<ZloopQueue>, extent: Extent) -> Result<Option<u64>> {
         let faults = self.shared.faults();
-        if !faults.is_armed() || !requests.iter().any(|request| request.data().meets_faults()) {
+        if !faults.is_armed()
+            || !requests
+                .iter()
+                .any(|request| request.data().has_pending_faults())
+        {
             return Ok(None);
         }
         let (first, sectors) = self.on_device(extent);
@@ -199,7 +203,7 @@ impl SequentialZone {
             return Err(EIO);
         }
         for request in requests.iter() {
-            let _ = request.data().meet_faults();
+            let _ = request.data().take_pending_faults();
         }
         match is_one {
             true => faults.spoil_write(first, sectors, self.shared.block_sectors()),

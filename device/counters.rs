@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters of requests and zone resets.
+//! Counters of requests and zones.
 //!
 //! Each request is counted when it ends, in any context. The counters are for display only: they
 //! order nothing, and a reader may see one of them change before another. They start at 0 with each
-//! `add`.
+//! `add`. The open set counts open and active zones itself, under its lock: see
+//! [`OpenZones`](crate::zone::open_zones::OpenZones).
 
+use crate::device::shared::DeviceShared;
 use core::fmt;
 
 use crate::kernel_ext::block::{
@@ -105,4 +107,18 @@ impl fmt::Display for Counters {
         }
         writeln!(f, "zones_reset {}", self.zones_reset.load(Relaxed))
     }
+}
+
+/// Writes all counters of a device, those of its open set among them.
+pub(crate) fn write_counters(shared: &DeviceShared, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fmt::Display::fmt(shared.counters(), f)?;
+    let (usage, open, active) = {
+        let set = shared.open_zones().lock();
+        (set.usage(), set.nr_open(), set.nr_active())
+    };
+    writeln!(f, "implicit_closes {}", usage.implicit_closes)?;
+    writeln!(f, "open_zones {open}")?;
+    writeln!(f, "open_zones_most {}", usage.most_open)?;
+    writeln!(f, "active_zones {active}")?;
+    writeln!(f, "active_zones_most {}", usage.most_active)
 }

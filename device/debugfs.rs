@@ -25,6 +25,7 @@
 
 use crate::{
     device::{
+        counters::write_counters,
         zone_table::{
             Entry,
             ZoneRef, //
@@ -76,7 +77,7 @@ impl Show<Device> for CountersFile {
     type OwnerModule = crate::LocalModule;
 
     fn show(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counters(device, f)
+        write_counters(device.shared(), f)
     }
 }
 
@@ -89,20 +90,6 @@ impl Show<Device> for ZonesFile {
     fn show(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_zones(device, f)
     }
-}
-
-fn write_counters(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let shared = device.shared();
-    fmt::Display::fmt(shared.counters(), f)?;
-    let (usage, open, active) = {
-        let set = shared.open_zones().lock();
-        (set.usage(), set.nr_open(), set.nr_active())
-    };
-    writeln!(f, "implicit_closes {}", usage.implicit_closes)?;
-    writeln!(f, "open_zones {open}")?;
-    writeln!(f, "open_zones_most {}", usage.most_open)?;
-    writeln!(f, "active_zones {active}")?;
-    writeln!(f, "active_zones_most {}", usage.most_active)
 }
 
 /// The display of a zone, without its number.

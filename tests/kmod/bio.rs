@@ -2,9 +2,8 @@
 
 //! Block devices, and requests to them from within the kernel.
 //!
-//! A [`Bio`] belongs to whoever has the [`KBox`] that it is in. It is given away when it is
-//! submitted and comes back to [`BioData::done`] when it has ended; so nobody can touch its memory
-//! while the device does.
+//! The owner of the [`KBox`] around a [`Bio`] owns the bio. Submitting the bio gives it away. When
+//! it has ended, [`BioData::done`] gets it back. So only the device uses its memory in between.
 //!
 //! C headers: [`include/linux/bio.h`](srctree/include/linux/bio.h),
 //! [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
@@ -189,9 +188,8 @@ fn flags(operation: Operation, durability: Durability) -> bindings::blk_opf_t {
 unsafe extern "C" fn end_io<D: BioData>(raw: *mut bindings::bio) {
     // SAFETY: `submit` has put the owner there, by the safety requirement.
     let this = unsafe { (*raw).bi_private }.cast::<Bio<D>>();
-    // SAFETY: The block layer doesn't use a bio any more that has ended. What says how it ended is
-    // kept.
+    // SAFETY: The block layer does not use a bio that has ended. This call keeps the status.
     unsafe { bindings::bio_uninit(raw) };
-    // SAFETY: `this` comes from `KBox::into_raw` in `submit`, and nobody else has it any more.
+    // SAFETY: `this` comes from `KBox::into_raw` in `submit`, and has no other owner now.
     D::done(unsafe { KBox::from_raw(this) });
 }

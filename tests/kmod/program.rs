@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The programs that are written to the device: see the root file for what they look like.
+//! The parser of the programs that are written to the device. The root file describes them.
 
 use core::num::NonZeroU32;
 
-/// What a request is told to do.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Read,
@@ -48,14 +48,14 @@ pub(crate) enum Durability {
     AtOnce,
 }
 
-/// A line that has requests submitted, `count` of them.
+/// A line that submits `count` requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Requests {
     pub(crate) operation: Operation,
     pub(crate) durability: Durability,
-    /// The sector that the first one is for.
+    /// The first sector of the first request.
     pub(crate) at: u64,
-    /// The length of each one.
+    /// The length of each request.
     pub(crate) sectors: u32,
     pub(crate) count: u32,
     /// The number of places. The requests take turns in them; they are `step` sectors apart.
@@ -66,8 +66,8 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// The sector that the request of this index is for. Reads and writes in one place go on from
-    /// each other.
+    /// The first sector of the request with this index. A read or write begins where the previous
+    /// one in its place ends.
     pub(crate) fn sector(&self, index: u32) -> u64 {
         let turn = u64::from(index / self.zones);
         let place = u64::from(index % self.zones);
@@ -80,10 +80,10 @@ impl Requests {
             .wrapping_add(turn.wrapping_mul(advance))
     }
 
-    /// What the first sector of the data says of itself.
+    /// The number that the first sector of the data holds.
     ///
-    /// A written sector says where it is, which an appended one can't know: it says how many were
-    /// appended by the line before it.
+    /// A write stores the number of the sector. The sector of an append is not known before, so an
+    /// append stores the number of sectors that the line has appended before.
     pub(crate) fn label(&self, index: u32) -> u64 {
         match self.operation {
             Operation::Append => u64::from(index).wrapping_mul(u64::from(self.sectors)),
@@ -101,15 +101,15 @@ pub(crate) enum Line<'a> {
     Depth(u32),
     /// Allocate memory for this number of sectors for each request.
     Room(u32),
-    /// Neither fill in data nor keep what came of each request.
+    /// Do not fill in data, and keep no result of each request.
     Bench,
-    /// Wait until all have ended.
+    /// Wait until all requests have ended.
     Wait,
     Requests(Requests),
 }
 
 impl<'a> Line<'a> {
-    /// Understands a line, or returns [`None`].
+    /// Parses a line. Returns [`None`] if it has a mistake.
     pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let name = words.next()?;

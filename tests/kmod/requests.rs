@@ -2,8 +2,8 @@
 
 //! Requests to a block device that user space can't make: zone appends, above all.
 //!
-//! Whoever opens `/dev/zloop-requests` writes programs to it and reads their results. A program
-//! is text, written at once, and is carried out before the write returns:
+//! A user opens `/dev/zloop-requests`, writes programs to it, and reads their results. A program is
+//! text. One `write` has all of it, and the module carries it out before the `write` returns:
 //!
 //! ```text
 //! device /dev/zloop0          use this device, also for later programs; it is not held exclusively
@@ -15,26 +15,26 @@
 //! ```
 //!
 //! The operations are `read`, `write`, `append`, `flush`, `open`, `close`, `finish`, `reset` and
-//! `reset-all`, with the sector that they are for, the length of what has data, and how many of
-//! them are to be submitted; these take turns in `zones` places that are `step` sectors apart.
-//! `fua` makes a write durable at once. All requests are submitted by one task, one after the
-//! other, as long as fewer than `depth` are in flight, and may end in any order.
+//! `reset-all`. `at` is the first sector, `sectors` the length of a request with data, and `count`
+//! the number of requests. They take turns in `zones` places that are `step` sectors apart. `fua`
+//! makes a write durable when it ends. One task submits all requests, one after the other. It waits
+//! while `depth` of them are in flight. They may end in any order.
 //!
-//! A sector that is written holds two numbers again and again: its own and the seed. One that is
-//! appended doesn't know its own, so it holds that of the sector among those of its line.
+//! A write fills each sector with two numbers, again and again: the number of the sector, and the
+//! seed. The task does not know the sectors of an append. It numbers them from 0 within the line.
 //!
 //! Then a read returns the results, in the byte order of the machine:
 //!
 //! ```text
 //! u64 nanoseconds from the first submission to the last end
-//! u32 number of requests, u32 how many of them failed
+//! u32 number of requests, u32 number of failed requests
 //! then for each of them, in the order of submission:
-//! i32 errno or 0, u32 how many have ended before it
-//! u64 the sector: of an append, where the data is
+//! i32 errno or 0, u32 number of requests that ended before it
+//! u64 the sector; of an append, the sector where the data is
 //! u64 nanoseconds from the start to its end
 //! ```
 //!
-//! With a line `bench` data is not filled in, and the list is left out.
+//! After a line `bench` the module does not fill in data, and the results have no list.
 
 #[deny(unsafe_code)]
 mod program;
@@ -121,7 +121,7 @@ impl kernel::InPlaceModule for RequestsModule {
     }
 }
 
-/// What one who has opened the device is at.
+/// An open file of the device: its block device, and the results of its last program.
 #[pin_data]
 struct Session {
     #[pin]
@@ -170,7 +170,7 @@ impl MiscDevice for Session {
     }
 }
 
-/// The lines of a program, or [`None`] for one that is not understood.
+/// The lines of a program. A line with a mistake is [`None`].
 fn lines(program: &str) -> impl Iterator<Item = Option<Line<'_>>> {
     program
         .lines()
@@ -178,8 +178,8 @@ fn lines(program: &str) -> impl Iterator<Item = Option<Line<'_>>> {
         .map(Line::parse)
 }
 
-/// Carries out a program, and returns what is to be read. The first lines may be for the device
-/// that earlier programs have used.
+/// Carries out a program, and returns the bytes that a read returns. Until a line names a device,
+/// the program uses the device of the previous program.
 fn carry_out(device: &mut Option<BlockDevice>, program: &str) -> Result<KVVec<u8>> {
     /// Four times the longest request that a device can have here.
     const MAX_SECTORS: u32 = 8192;
@@ -208,13 +208,13 @@ fn carry_out(device: &mut Option<BlockDevice>, program: &str) -> Result<KVVec<u8
         submitted: 0,
     };
     let result = submitter.carry_out(device, program);
-    // What is in flight ends in any case.
+    // After an error, too, wait for the requests in flight.
     let summary = submitter.wait_for_all();
     result?;
     summary.to_bytes()
 }
 
-/// What is kept of the requests' ends.
+/// The results that a program keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
     Each,
@@ -233,14 +233,14 @@ struct Run {
     changed: CondVar,
 }
 
-/// How far a program is.
+/// The unused bios of a program, and the results so far.
 #[derive(Default)]
 struct Progress {
     idle: KVec<KBox<Bio<Place>>>,
     summary: Summary,
 }
 
-/// What is to be said of a program.
+/// The results of a program.
 #[derive(Default)]
 struct Summary {
     ended: u32,
@@ -249,7 +249,7 @@ struct Summary {
     ends: KVVec<End>,
 }
 
-/// How a request has ended.
+/// The result of a request.
 #[derive(Clone, Copy, Default)]
 struct End {
     errno: i32,
@@ -258,7 +258,7 @@ struct End {
     nanoseconds: u64,
 }
 
-/// What a bio is in use for.
+/// The use of a bio: a request of a program.
 struct Place {
     /// [`None`] while it is not submitted.
     run: Option<Arc<Run>>,
@@ -299,7 +299,7 @@ impl Run {
         )
     }
 
-    /// Takes note of the end of a request. Any context.
+    /// Notes the result of a request. Any context.
     fn done(&self, bio: KBox<Bio<Place>>) {
         let nanoseconds = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(0);
         let errno = bio.result().err().map_or(0, Error::to_errno);
@@ -316,12 +316,12 @@ impl Run {
         summary.ended = summary.ended.wrapping_add(1);
         summary.failed = summary.failed.wrapping_add(u32::from(errno != 0));
         summary.nanoseconds = nanoseconds;
-        // There is room for all that there are.
+        // The vector has room for all bios.
         let _ = progress.idle.push_within_capacity(bio);
         self.changed.notify_one();
     }
 
-    /// Waits for a bio that is not in use.
+    /// Takes an unused bio. Waits while all are in use.
     fn idle(&self) -> KBox<Bio<Place>> {
         let mut progress = self.progress.lock();
         loop {
@@ -333,7 +333,7 @@ impl Run {
     }
 }
 
-/// The one who carries out a program.
+/// Submits the requests of a program.
 struct Submitter {
     run: Arc<Run>,
     submitted: u32,
@@ -382,7 +382,7 @@ impl Submitter {
         Ok(())
     }
 
-    /// Waits until all that was submitted has ended.
+    /// Waits until all submitted requests have ended.
     fn wait(&self) {
         let mut progress = self.run.progress.lock();
         while progress.summary.ended != self.submitted {
@@ -390,8 +390,8 @@ impl Submitter {
         }
     }
 
-    /// Waits for the end of all, and says what came of it. The memory is given back here, not by
-    /// the one who ends the last request.
+    /// Waits until all requests have ended, and returns their results. The memory is freed here,
+    /// because the last request may end in an interrupt.
     fn wait_for_all(&self) -> Summary {
         self.wait();
         let Progress { idle, summary } = take(&mut *self.run.progress.lock());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Each test is a handful of tasks whose interleavings loom tries, all of them.
+//! Each test has a few tasks. loom tries all of their interleavings.
 
 use crate::{
     atomic_orderings::{
@@ -67,7 +67,7 @@ enum Type {
 }
 
 thread_local! {
-    /// The accesses that have no ordering in this test. loom runs all tasks of a test in one thread.
+    /// The accesses without an ordering in this test. loom runs all tasks of a test in one thread.
     static WEAKENED: Cell<Option<(Type, Access)>> = const { Cell::new(None) };
 }
 
@@ -123,7 +123,7 @@ impl Work {
     }
 }
 
-/// What the state lock guards.
+/// The data under the state lock.
 struct State {
     write_pointer: u64,
     sync: SyncState,
@@ -140,7 +140,7 @@ struct Zone {
     state: Mutex<State>,
     dirty: DirtyZones<AtomicU64, Vec<AtomicU64>>,
     work: Work,
-    /// The end of the file: the worker's, while it has the turn or a write is under way.
+    /// The end of the file. The task that writes or repairs owns it.
     file: UnsafeCell<u64>,
 }
 
@@ -205,21 +205,21 @@ impl Zone {
         self.durability.write_done(end, || self.dirty.mark(0));
     }
 
-    /// Writes the file, which is nobody else's.
-    #[allow(unsafe_code, reason = "loom finds out whether it is")]
+    /// Writes the file. No other task uses it meanwhile.
+    #[allow(unsafe_code, reason = "loom checks that no other task uses it")]
     fn set_file(&self, end: u64) {
-        // SAFETY: One task does so at a time, which loom checks.
+        // SAFETY: loom checks that one task at a time does so.
         self.file.with_mut(|file| unsafe { *file = end });
     }
 
-    /// Reads the file, of which all up to `end` was written before.
-    #[allow(unsafe_code, reason = "loom finds out whether it was")]
+    /// Reads the file up to `end`. All of it was written before.
+    #[allow(unsafe_code, reason = "loom checks that it was")]
     fn read_file(&self, end: u64) {
-        // SAFETY: Nobody writes it now, which loom checks.
+        // SAFETY: loom checks that no task writes it now.
         self.file.with(|file| assert!(unsafe { *file } >= end));
     }
 
-    /// Hands out sectors and begins a write.
+    /// Gives the requests their sectors, and begins the write.
     fn begin_write(&self, requests: TestList) -> Write {
         let extent = {
             let mut state = self.state.lock().unwrap();
@@ -234,7 +234,7 @@ impl Zone {
         (requests, extent)
     }
 
-    /// The file system has ended a write well, or with an error.
+    /// Ends a write with the result of the file system.
     fn write_done(&self, (requests, extent): &Write, result: Result<(), i32>) -> Outcome {
         self.set_file(extent.end);
         let result = result.map(|()| requests.len() as u32 * SECTOR);
@@ -346,7 +346,7 @@ impl Zone {
         self.state.lock().unwrap().write_pointer
     }
 
-    /// A flush of the device. Says what it has made durable, if it has looked at the zone.
+    /// Flushes the device. Returns the end of the durable data if the zone was dirty.
     fn flush(&self) -> Option<u64> {
         self.dirty.take_all().next()?;
         let _syncing = self.syncing.lock().unwrap();
@@ -356,7 +356,7 @@ impl Zone {
         Some(state.sync.flushed())
     }
 
-    /// A write at once, by the task that queues it.
+    /// Begins a write in the task that queues it, if the zone is idle.
     fn write_at_once(&self, request: TestRequest) -> Option<Write> {
         let request = {
             let mut queue = self.lock();
@@ -369,7 +369,7 @@ impl Zone {
         Some(self.begin_write(TestList::of(&[request?])))
     }
 
-    /// Nothing is under way or queued. These were carried out, each of them once.
+    /// Checks that no request is under way or queued, and that each of `ids` was carried out once.
     fn check_done(&self, ids: &[u32]) {
         self.run();
         let mut queue = self.lock();
@@ -473,7 +473,7 @@ fn report_waits_for_the_repair() {
             zone.work.wait();
             zone.run_work();
         });
-        // No repair is missed, and no worker.
+        // The report has called the worker, and has seen the end of the repair.
         assert_eq!(zone.report(), 2);
         join([worker]);
         assert_eq!(zone.state.lock().unwrap().nr_repairs, 1);
@@ -507,7 +507,7 @@ fn report_against_a_write_that_fails() {
             // The task that completes the write repairs the zone.
             zone.complete_write(write.0);
         });
-        // The report shows what is under way or what was found, which is one sector, too.
+        // The report shows the write under way, or the end that the repair has found. Both are 1.
         assert_eq!(zone.report(), 1);
         join([end]);
         assert_eq!(zone.report(), 1);
@@ -581,7 +581,7 @@ fn two_marks_in_one_word() {
         let zone = Zone::new(0);
         let other = spawn(&zone, |zone| zone.dirty.mark(1));
         zone.dirty.mark(0);
-        // It is given up in the middle.
+        // The iterator is dropped after one zone.
         let first = zone.dirty.take_all().next();
         join([other]);
         let mut left: Vec<_> = zone.dirty.take_all().collect();
@@ -602,7 +602,7 @@ fn flush_against_a_reset() {
         });
         let _ = zone.flush();
         join([reset]);
-        // What was written before the reset is not durable any more.
+        // The reset has removed the data that the flush may have made durable.
         let state = zone.state.lock().unwrap();
         assert_eq!(state.sync.flushed(), 0);
         assert!(state.sync.length() == Length::Certain);

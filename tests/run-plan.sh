@@ -20,7 +20,7 @@ run_plan() {
 			break
 		fi
 		IFS=$'\t' read -r _ file title < <(grep $'^@start\t' "$log" | tail -n 1) || true
-		if grep -q $'^@[a-zA-Z]*\t'"$file"$'\t'"$title"$'\t' "$log"; then
+		if grep -qF $'\t'"$file"$'\t'"$title"$'\t' "$log"; then
 			# It gave up between two tests; none is to blame for that.
 			[[ $(wc -l <"$left") -lt $(wc -l <"$plan") ]] || break
 		elif [[ ${title-} ]]; then

@@ -32,9 +32,9 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.environ["TESTS"] + "/vm-tests")
+sys.path.insert(0, os.environ["TESTS"] + "/guest")
 sys.dont_write_bytecode = True
-from zbc import HAS_KMEMLEAK, kernel_memory  # noqa: E402
+from zbd.memory import HAS_KMEMLEAK, unreclaimable  # noqa: E402
 
 CONTROL = "/dev/zloop-control"
 TOP = b"/run/fuzz"
@@ -977,7 +977,7 @@ def fuzz(seed, count, first):
         if done >= min(count // 4, 5000) and not before:
             # All that is made once has been made.
             control.close()
-            before, reference = kernel_memory(), state()
+            before, reference = unreclaimable(), state()
             control = Control()
             start_done = done
         if time.monotonic() - last > 20:
@@ -985,7 +985,7 @@ def fuzz(seed, count, first):
             print(f"{done} of {count} writes, {accepted} accepted, {done / (last - start):.0f} a second", flush=True)
     seconds = time.monotonic() - start
     control.close()
-    after, now = kernel_memory(), state()
+    after, now = unreclaimable(), state()
     grown = {k: after[k] - before[k] for k in after}
     print(f"{done} writes, {accepted} judged and accepted, {done / seconds:.0f} a second; memory has grown by {grown} KiB")
     problems = []

@@ -168,6 +168,12 @@ loom_root() {
 	artefact loom-root "root for the model checker (two minutes)"
 }
 
+# lint_root: where Python is checked.
+lint_root() {
+	need_host_tools
+	artefact lint-root "root for checks of Python (two minutes)"
+}
+
 # package_root: where the package is made.
 package_root() {
 	need_host_tools

@@ -13,8 +13,6 @@ an errno that makes no sense.
 """
 
 import argparse
-import ctypes
-import errno
 import mmap
 import os
 import random
@@ -26,16 +24,22 @@ import sys
 import time
 import traceback
 
-sys.path.insert(0, os.environ["TESTS"] + "/vm-tests")
+sys.path.insert(0, os.environ["TESTS"] + "/guest")
 sys.dont_write_bytecode = True
-from zbc import HAS_KMEMLEAK, Dev, kernel_memory  # noqa: E402
+from zbd import CLOSED, EMPTY, FULL, NOT_WP, filesystem, syscalls  # noqa: E402
+from zbd.control import PATH as CONTROL  # noqa: E402
+from zbd.control import Control  # noqa: E402
+from zbd.device import ZonedDevice  # noqa: E402
+from zbd.driver import Driver, devices, unload  # noqa: E402
+from zbd.errors import errno_of, name_of  # noqa: E402
+from zbd.kernel_log import KernelLog  # noqa: E402
+from zbd.memory import HAS_KMEMLEAK, unreclaimable  # noqa: E402
 
-CONTROL = "/dev/zloop-control"
 TOP = "/run/storm"
 BLOCK = 4096
-OURS = os.environ.get("DRIVER", "rust") == "rust"
-MODULE = os.environ["ZLOOP_KO" if OURS else "C_ZLOOP_KO"]
-LIBC = ctypes.CDLL(None, use_errno=True)
+driver = Driver(os.environ.get("DRIVER", "rust"))
+OURS = not driver.is_c
+control = Control(KernelLog())
 GONE = {"ENOENT", "ENXIO", "ENODEV"}
 
 
@@ -48,66 +52,36 @@ def check(ok, what):
         raise Failure(what)
 
 
-def name(e):
-    return errno.errorcode.get(e.errno, str(e.errno))
-
-
-def control(text):
-    fd = os.open(CONTROL, os.O_WRONLY)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
 def attempt(allowed, function, *args):
     """Call it; what may go wrong in a storm is not an error. Whether it went well."""
     try:
         function(*args)
         return True
     except OSError as e:
-        check(name(e) in allowed, f"{function.__name__}{args}: {name(e)}")
+        check(name_of(e.errno) in allowed, f"{function.__name__}{args}: {name_of(e.errno)}")
         return False
-
-
-def live():
-    return sorted(int(n[5:]) for n in os.listdir("/sys/block") if n.startswith("zloop"))
 
 
 def mount():
     os.makedirs(TOP, exist_ok=True)
-    if LIBC.mount(b"tmpfs", TOP.encode(), b"tmpfs", 0, b"size=600m"):
-        raise OSError(ctypes.get_errno(), "mount")
+    filesystem.mount("tmpfs", TOP, "tmpfs", "size=600m")
 
 
 def umount():
-    check(LIBC.umount2(TOP.encode(), 0) == 0, "the file system below can't be unmounted: " + os.strerror(ctypes.get_errno()))
+    """At once: nothing is open there."""
+    filesystem.umount(TOP, patience=0)
 
 
 def rmmod():
-    """As `rmmod` does it; the errno's name, or None."""
-    if LIBC.syscall(176, b"zloop", os.O_NONBLOCK):
-        return errno.errorcode[ctypes.get_errno()]
-    return None
-
-
-def insmod():
-    fd = os.open(MODULE, os.O_RDONLY)
-    failed = LIBC.syscall(313, fd, b"", 0)
-    os.close(fd)
-    return errno.errorcode[ctypes.get_errno()] if failed else None
+    """As `rmmod` does it; the errno's name, or "success"."""
+    return name_of(errno_of(syscalls.delete_module, "zloop"))
 
 
 def unused():
     """The module can go and come back: nothing holds it. A last close may still be on its way."""
-    for _ in range(50):
-        why = rmmod()
-        if not why:
-            break
-        time.sleep(0.1)
-    check(not why, f"the module can't be unloaded: {why}")
+    unload("zloop", patience=5)
     check(not os.path.exists(CONTROL), "the control device is still there")
-    check(not insmod(), "the module can't be loaded again")
+    driver.load()
 
 
 def available():
@@ -205,9 +179,9 @@ def adder(crew, seed):
     while not crew.stopped():
         i = r.randrange(IDS)
         if r.random() < 0.55:
-            attempt(GONE | {"EEXIST", "EBUSY", "EINTR"}, control, f"add id={i},{shape(i)}{r.choice(MANNERS)}{r.choice(MANNERS)}")
+            attempt(GONE | {"EEXIST", "EBUSY", "EINTR"}, control.write, f"add id={i},{shape(i)}{r.choice(MANNERS)}{r.choice(MANNERS)}")
         else:
-            attempt(GONE | {"EBUSY", "EINVAL"}, control, ending(r, i))
+            attempt(GONE | {"EBUSY", "EINVAL"}, control.write, ending(r, i))
         time.sleep(r.choice([0, 0, 0.01, 0.1]))
 
 
@@ -219,10 +193,8 @@ def io(crew, seed):
     r = random.Random(seed)
     while not crew.stopped():
         i = r.randrange(IDS)
-        try:
-            d = Dev(f"/dev/zloop{i}")
-        except OSError as e:
-            check(name(e) in GONE | {"EBUSY"}, f"open: {name(e)}")
+        d = ZonedDevice(f"/dev/zloop{i}")
+        if not attempt(GONE | {"EBUSY"}, getattr, d, "fd"):
             time.sleep(0.01)
             continue
         # A node that was found may have been that of a device that is gone, and its number be another
@@ -230,11 +202,11 @@ def io(crew, seed):
         number = os.fstat(d.fd).st_rdev
         link = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"
         if not os.path.exists(link) or os.path.basename(os.readlink(link)) != f"zloop{i}":
-            d.close_fd()
+            d.close()
             continue
         for _ in range(r.choice([1, 5, 50])):
             attempt(TROUBLE, one_request, d, i, r)
-        d.close_fd()
+        d.close()
 
 
 def one_request(d, i, r):
@@ -249,7 +221,7 @@ def one_request(d, i, r):
     z = zones[0]
     nr = z.start // 2048
     if x < 0.5:
-        wp = r.randrange(256) * 8 if z.type == "conv" else z.wp
+        wp = r.randrange(256) * 8 if not z.is_sequential else z.wp
         if wp is not None:
             count = min(r.choice([1, 2, 8, 64]), (2048 - wp) // 8)
             first = (z.start + wp) // 8
@@ -267,9 +239,9 @@ def one_request(d, i, r):
     elif x < 0.8:
         d.flush()
     elif x < 0.81:
-        d.reset_all()
-    elif z.type != "conv":
-        r.choice([d.open, d.close, d.finish, d.reset, d.reset])(nr)
+        d.reset_all_zones()
+    elif z.is_sequential:
+        r.choice([d.open_zone, d.close_zone, d.finish_zone, d.reset_zone, d.reset_zone])(nr)
 
 
 def opener(crew, seed):
@@ -285,26 +257,20 @@ def opener(crew, seed):
                 with open(queue + attribute, encoding="ascii") as f:
                     f.read()
         except OSError as e:
-            check(name(e) in GONE | {"EBUSY", "EINVAL", "EACCES", "EIO", "EISDIR"}, f"open: {name(e)}")
+            check(name_of(e.errno) in GONE | {"EBUSY", "EINVAL", "EACCES", "EIO", "EISDIR"}, f"open: {name_of(e.errno)}")
         if r.random() < 0.1:
-            attempt(GONE, read_control)
-
-
-def read_control():
-    with open(CONTROL, encoding="ascii") as f:
-        f.read()
+            attempt(GONE, control.read)
 
 
 def unloader(crew, seed):
     r = random.Random(seed)
     while not crew.stopped():
         why = rmmod()
-        check(why in (None, "EBUSY", "EAGAIN", "EWOULDBLOCK", "ENOENT"), f"rmmod: {why}")
-        if not why:
-            check(not live(), f"unloaded with {live()}")
+        check(why in ("success", "EBUSY", "EAGAIN", "ENOENT"), f"rmmod: {why}")
+        if why == "success":
+            check(not devices(), f"unloaded with {devices()}")
             time.sleep(r.choice([0, 0.01]))
-            why = insmod()
-            check(not why, f"insmod: {why}")
+            driver.load()
         time.sleep(r.choice([0, 0.005, 0.05]))
 
 
@@ -314,7 +280,7 @@ def breaker(crew, seed):
     while not crew.stopped():
         i = r.randrange(IDS)
         zone, sector = r.randrange(8 + 4 * i), r.randrange((8 + 4 * i) * 2048)
-        attempt(GONE | {"EBUSY", "EINVAL", "ENOSPC"}, control, r.choice([
+        attempt(GONE | {"EBUSY", "EINVAL", "ENOSPC"}, control.write, r.choice([
             f"zone_readonly id={i},zones={zone}",
             f"zone_offline id={i},zones={zone}",
             f"zone_good id={i},zones={i % 3}-{7 + 4 * i}",
@@ -334,7 +300,7 @@ def killer(crew, seed):
         pid = os.fork()
         if not pid:
             try:
-                control(r.choice([f"add id={i},{shape(i)}", ending(r, i)]))
+                control.write(r.choice([f"add id={i},{shape(i)}", ending(r, i)]))
             except OSError:
                 pass
             os._exit(0)
@@ -355,21 +321,21 @@ def storm_weather(r, count):
     while time.monotonic() < end and not crew.stopped():
         time.sleep(0.1)
     crew.stop()
-    for i in live():
-        control(f"remove id={i}")
+    for disk in devices():
+        control.remove(int(disk.removeprefix("zloop")))
     unused()
     for i in range(IDS):
         odd = [n for n in os.listdir(f"{TOP}/{i}") if not re.fullmatch(r"(cnv|seq)-\d{6}|geometry|conditions", n)]
         check(not odd, f"left in {i}: {odd}")
-        control(f"add id={i},{shape(i)}")
+        control.write(f"add id={i},{shape(i)}")
         if OURS:
-            control(f"zone_good id={i},zones={i % 3}-{7 + 4 * i}")
-        d = Dev(f"/dev/zloop{i}")
+            control.zone_good(i, f"{i % 3}-{7 + 4 * i}")
+        d = ZonedDevice(f"/dev/zloop{i}")
         for z in d.zones():
-            check(z.cond in ("NWP", "E", "C", "F"), f"zloop{i}: {z}")
+            check(z.cond in (NOT_WP, EMPTY, CLOSED, FULL), f"zloop{i}: {z}")
             right(d.pread(z.start, 2048), i, z.start // 8)
-        d.close_fd()
-        control(f"remove id={i}")
+        d.close()
+        control.remove(i)
     umount()
 
 
@@ -381,28 +347,28 @@ def storm_thousand(r, count):
     before = files = None
     for n in range(count + 10):
         if n == 10:
-            before, files = sum(kernel_memory().values()), open_files()
+            before, files = sum(unreclaimable().values()), open_files()
         mount()
         i = r.choice([0, 1, n])
         os.mkdir(f"{TOP}/{i}")
-        control(f"add id={i},base_dir={TOP},capacity_mb=8,zone_size_mb=1,conv_zones=1{r.choice(MANNERS)}")
-        d = Dev(f"/dev/zloop{i}")
-        d.zwrite(1, 0, 8)
+        control.write(f"add id={i},base_dir={TOP},capacity_mb=8,zone_size_mb=1,conv_zones=1{r.choice(MANNERS)}")
+        d = ZonedDevice(f"/dev/zloop{i}")
+        d.write_zone(1, 0, 8)
         d.write(0, 8)
         if r.random() < 0.5:
             d.flush()
         # It does not matter whether the disk is still open.
         if r.random() < 0.5:
-            d.close_fd()
-            control(f"remove id={i}")
+            d.close()
+            control.remove(i)
         else:
-            control(f"remove id={i}")
-            d.close_fd()
+            control.remove(i)
+            d.close()
         umount()
-        check(not live(), f"left: {live()}")
+        check(not devices(), f"left: {devices()}")
         if n % 200 == 199:
             print(f"{n + 1} devices", flush=True)
-    grown, more = sum(kernel_memory().values()) - before, open_files() - files
+    grown, more = sum(unreclaimable().values()) - before, open_files() - files
     print(f"{count} devices; memory has grown by {grown} KiB, open files by {more}", flush=True)
     check(grown < 1024 + count or HAS_KMEMLEAK, f"{grown} KiB leaked in {count} devices")
     check(more < 64, f"{more} files were left open")
@@ -416,9 +382,9 @@ def storm_crowd(r, count):
     """As many devices as memory has room for, or `count`; whether it is enough or not, all go away again."""
     # The first time leaves what the kernel keeps for the next time.
     crowd(r, count)
-    before, files = sum(kernel_memory().values()), open_files()
+    before, files = sum(unreclaimable().values()), open_files()
     crowd(r, count)
-    grown, more = sum(kernel_memory().values()) - before, open_files() - files
+    grown, more = sum(unreclaimable().values()) - before, open_files() - files
     print(f"memory has grown by {grown} KiB, open files by {more}", flush=True)
     check(grown < 4096 or HAS_KMEMLEAK, f"{grown} KiB leaked")
     check(more < 64, f"{more} files were left open")
@@ -442,9 +408,9 @@ def crowd(r, count):
         # A deep queue: a few dozen of them are enough.
         depth = r.choice([1024, 4096, 10240])
         try:
-            control(f"add id={i},base_dir={TOP},capacity_mb=16,zone_size_mb=1,conv_zones=1,queue_depth={depth},nr_queues=2")
+            control.write(f"add id={i},base_dir={TOP},capacity_mb=16,zone_size_mb=1,conv_zones=1,queue_depth={depth},nr_queues=2")
         except OSError as e:
-            why = name(e)
+            why = name_of(e.errno)
             check(why == "ENOMEM", f"add of device {i}: {why}")
             left = os.listdir(f"{TOP}/{i}")
             check(not left, f"an add that had no memory has left {left}")
@@ -463,17 +429,17 @@ def crowd(r, count):
     print(f"{len(there)} devices at once, then {why}, {available()} KiB left", flush=True)
     check(there, "not one device")
     for i in r.sample(there, min(5, len(there))):
-        d = Dev(f"/dev/zloop{i}")
-        d.zwrite(5, 0, 64)
-        d.zcheck(5, 0, 64)
-        d.close_fd()
+        d = ZonedDevice(f"/dev/zloop{i}")
+        d.write_zone(5, 0, 64)
+        d.check_zone(5, 0, 64)
+        d.close()
     for i in r.sample(there, len(there)):
-        control(f"remove id={i}")
-    check(not live(), f"left: {live()}")
+        control.remove(i)
+    check(not devices(), f"left: {devices()}")
     if why:
         # The number and the directory of the one that failed are free.
-        control(f"add id={len(there)},base_dir={TOP},capacity_mb=16,zone_size_mb=1,conv_zones=1")
-        control(f"remove id={len(there)}")
+        control.write(f"add id={len(there)},base_dir={TOP},capacity_mb=16,zone_size_mb=1,conv_zones=1")
+        control.remove(len(there))
     umount()
     unused()
 
@@ -494,10 +460,10 @@ def storm_rmmod(r, count):
 
         def write(fd):
             os.close(fd)
-            d = Dev("/dev/zloop0")
+            d = ZonedDevice("/dev/zloop0")
             for nr in range(2, 12):
-                d.zwrite(nr, 0, 256)
-            d.close_fd()
+                d.write_zone(nr, 0, 256)
+            d.close()
 
         def idle(fd):
             os.close(fd)
@@ -541,7 +507,7 @@ def storm_rmmod(r, count):
             for fd in began, begin, ended, may_go, go:
                 os.close(fd)
             total += tries - 1
-        check(not live(), f"left: {live()}")
+        check(not devices(), f"left: {devices()}")
         unused()
         umount()
     # The last try of each came when all was over, perhaps.
@@ -555,11 +521,11 @@ def storm_reports(r, count):
     """However much is being written, a report of all zones is there soon."""
     mount()
     os.mkdir(f"{TOP}/0")
-    control(f"add id=0,base_dir={TOP},capacity_mb=200,zone_size_mb=1,conv_zones=0,nr_queues=2")
+    control.write(f"add id=0,base_dir={TOP},capacity_mb=200,zone_size_mb=1,conv_zones=0,nr_queues=2")
     crew = Crew()
 
     def writer(process):
-        d = Dev("/dev/zloop0")
+        d = ZonedDevice("/dev/zloop0")
         nr = process
         content = bytes(1 << 18)
         while not crew.stopped():
@@ -567,12 +533,12 @@ def storm_reports(r, count):
                 d.pwrite(nr * 2048 + at, content)
             if nr % 3 == 0:
                 d.flush()
-            d.reset(nr)
+            d.reset_zone(nr)
             nr = (nr + 4) % 200
 
     for process in range(4):
         crew.add(writer, process)
-    d = Dev("/dev/zloop0")
+    d = ZonedDevice("/dev/zloop0")
     longest = number = 0
     end = time.monotonic() + count
     while time.monotonic() < end and not crew.stopped():
@@ -582,10 +548,10 @@ def storm_reports(r, count):
         number += 1
         check(len(zones) == 200, f"{len(zones)} zones")
         for z in zones:
-            check(z.cond == "F" or z.wp is not None and z.wp % 512 == 0 and z.wp < 2048, f"{z}")
-    d.close_fd()
+            check(z.cond is FULL or z.wp is not None and z.wp % 512 == 0 and z.wp < 2048, f"{z}")
+    d.close()
     crew.stop()
-    control("remove id=0")
+    control.remove(0)
     umount()
     print(f"{number} reports, the longest took {longest:.2f} s", flush=True)
     check(longest < 10, f"a report took {longest:.1f} s")

@@ -36,12 +36,12 @@ class Planned(NamedTuple):
 
 
 def read_plan(lines: Sequence[str]) -> list[Planned]:
-    """The lines of a plan that are for pytest, and for this boot."""
+    """The lines of a plan that are for this boot."""
     plan = []
     for line in lines:
-        file, title, _, limit, kind, *_ = line.split("\t")
+        file, title, _, limit = line.split("\t")
         boot = title.partition("_")[0].removeprefix("boot")
-        if kind == "pytest" and (boot == title.partition("_")[0] or boot == os.environ.get("BOOT", "1")):
+        if boot == title.partition("_")[0] or boot == os.environ.get("BOOT", "1"):
             plan.append(Planned(file, title, float(limit) * patience()))
     return plan
 

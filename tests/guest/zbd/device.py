@@ -156,11 +156,11 @@ class ZonedDevice(Handle):
 
     # Data.
 
-    def pwrite(self, sector: int, data: bytes) -> None:
-        """One write."""
+    def pwrite(self, sector: int, data: bytes, flags: int = 0) -> None:
+        """One write; the flags are those of pwritev2(2)."""
         buffer = self._buffer(len(data))
         buffer[:] = data
-        written = os.pwritev(self.fd, [buffer], sector * SECTOR)
+        written = os.pwritev(self.fd, [buffer], sector * SECTOR, flags)
         if written != len(data):
             raise AssertionError(f"short write at sector {sector}: {written} of {len(data)} bytes")
 

@@ -104,6 +104,7 @@ help:
 	@echo 'make shell           a virtual machine with the module loaded'
 	@echo 'make check           all tests but the longest'
 	@echo 'make check TEST=zone/limits               the tests of a folder or a file, or one test'
+	@echo 'make check JUNIT=file                     the same, with the results as a file of JUnit XML'
 	@echo 'make check-style     rustfmt, warnings, clippy, stack use, shellcheck, the defects table'
 	@echo 'make check-host      the tests of the files that need no kernel'
 	@echo 'make check-in-tree   the patches in a kernel tree, built in and as a module'
@@ -132,7 +133,7 @@ help:
 	@echo 'ZLOOP_ACCEL=kvm|tcg        the accelerator; by default a trial chooses'
 	@echo 'DEBIAN_MIRROR=url          the source of packages'
 
-export KERNEL OLDER_KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC TEST
+export KERNEL OLDER_KERNEL ZLOOP_CACHE ZLOOP_ACCEL DEBIAN_MIRROR LINUX FIO_SRC ZONEFS_TOOLS_SRC TEST JUNIT
 
 .PHONY: modules modules_install deb patch check check-style check-host check-in-tree check-series check-package check-dkms check-older \
 	check-vm check-power check-debug check-zbd check-zonefs check-defects fuzz power storm model bench demo shell clean distclean help

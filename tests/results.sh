@@ -6,8 +6,9 @@
 #   @start FILE TEST
 #   @ok|@FAIL|@skip FILE TEST SECONDS [REASON]    then lines of output
 #
-# `report` prints them for people as they come, and keeps the verdicts in the
-# file $RESULTS. Several may run at once: one test's lines stay together.
+# `report` prints them for people as they come, and keeps the verdicts, and what
+# failed tests have said, in the file $RESULTS. Several may run at once: one test's
+# lines stay together.
 
 # verdict KIND FILE TEST SECONDS [REASON]
 verdict() {
@@ -16,42 +17,50 @@ verdict() {
 }
 
 report() {
-	local line block='' kind file test seconds reason
+	local line block='' record='' kind file test seconds reason
 	while IFS= read -r line; do
 		case $line in
 		@start$'\t'*)
-			flush_report "$block"
-			block=
+			flush_report "$block" "$record"
+			block='' record=''
 			;;
 		@ok$'\t'* | @FAIL$'\t'* | @skip$'\t'*)
-			flush_report "$block"
-			block=
+			flush_report "$block" "$record"
 			IFS=$'\t' read -r kind file test seconds reason <<<"$line"
-			printf '%s\n' "$line" >>"$RESULTS"
-			printf -v line '%-4s  %s %s (%s s)%s' "${kind#@}" "$file" "$test" "$seconds" "${reason:+: $reason}"
-			if [[ $kind == @FAIL ]]; then
-				# Its output follows.
-				block=$line$'\n'
-			else
-				flush_report "$line"$'\n'
+			record=$line$'\n'
+			printf -v block '%-4s  %s %s (%s s)%s\n' "${kind#@}" "$file" "$test" "$seconds" "${reason:+: $reason}"
+			if [[ $kind != @FAIL ]]; then
+				flush_report "$block" "$record"
+				block='' record=''
 			fi
+			# The output of one that failed follows.
 			;;
-		*) block+="      $line"$'\n' ;;
+		*)
+			block+="      $line"$'\n'
+			[[ ! $record ]] || record+="      $line"$'\n'
+			;;
 		esac
 	done
-	flush_report "$block"
+	flush_report "$block" "$record"
 }
 
+# flush_report TEXT RECORD: print the one, and keep the other.
 flush_report() {
-	[[ ! $1 ]] || flock "$RESULTS" printf '%s' "$1"
+	[[ $1 ]] || return 0
+	(
+		flock 9
+		printf '%s' "$1"
+		printf '%s' "$2" >>"$RESULTS"
+	) 9<"$RESULTS"
 }
 
 # summary: what took longest, failed and was skipped, then the counts. False if any failed or
-# none ran.
+# none ran. JUNIT, if it is set, is a file that gets all results as XML.
 summary() {
+	[[ ! ${JUNIT-} ]] || "$TREE/tests/junit" <"$RESULTS" >"$JUNIT"
 	echo
 	echo "slowest:"
-	sort -t $'\t' -k 4,4 -gr "$RESULTS" | awk -F '\t' '
+	sed -n '/^@/p' "$RESULTS" | sort -t $'\t' -k 4,4 -gr | awk -F '\t' '
 		NR <= 10 { printf "  %s %s (%d s)\n", $2, $3, $4 }
 		{ sub("/.*", "", $2); time[$2] += $4; all += $4 }
 		END {

@@ -2,7 +2,7 @@
 """Allocations that fail, one after the other and at random, in all that the driver does; and requests that the block
 layer fails before or below it.
 
-Guards that there is an error and nothing else: no leak (the run ends with a look by kmemleak), no
+Guards that there is an error and nothing else: no leak (kmemleak looks when all tests have run), no
 hang, no id that stays taken, nothing half made.
 """
 

@@ -10,6 +10,7 @@ import pytest
 
 from harness.host import Host
 from harness.isolation import is_clean
+from harness.kmemleak import Leaks
 
 VM_IS_UNCLEAN = 94
 """The exit status with which a VM is given up."""
@@ -62,13 +63,14 @@ def last_lines(text: str) -> str:
 class Results:
     """The plugin. `out` is a file descriptor; on `watchdog` a line says what runs."""
 
-    def __init__(self, plan: list[Planned], out: int, watchdog: int) -> None:
+    def __init__(self, plan: list[Planned], out: int, watchdog: int, leaks: Leaks) -> None:
         self.failed = False
         self.unclean = False
         self._plan = {test.nodeid: test for test in plan}
         self._left = dict(self._plan)
         self._out = Host.out = out
         self._watchdog = watchdog
+        self._leaks = leaks
         self._reports: list[pytest.TestReport] = []
         self._errors: dict[str, str] = {}
         self._started = 0.0
@@ -78,6 +80,11 @@ class Results:
         data = (text + "\n").encode(errors="backslashreplace")
         while data:
             data = data[os.write(self._out, data) :]
+
+    def fail(self, name: str, reason: str, text: str) -> None:
+        """Report a failure of what is no test, or was not run."""
+        self.failed = True
+        self.say(f"@start\t{name}\n@FAIL\t{name}\t0\t{reason}\n{last_lines(text)}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -94,6 +101,7 @@ class Results:
         self._started = time.monotonic()
         os.write(self._watchdog, f"{test.file}\t{test.title}\t{test.limit}\n".encode())
         self.say(f"@start\t{test.file}\t{test.title}")
+        self._leaks.begin(f"{test.file}\t{test.title}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._reports.append(report)
@@ -141,10 +149,8 @@ class Results:
             self.say("the VM is not clean: giving it up")
             return
         for test in self._left.values():
-            self.failed = True
-            self.say(f"@start\t{test.file}\t{test.title}")
-            self.say(f"@FAIL\t{test.file}\t{test.title}\t0\tit was not collected")
-            self.say(self._errors.get(test.path, "there is no such test"))
+            text = self._errors.get(test.path, "there is no such test")
+            self.fail(f"{test.file}\t{test.title}", "it was not collected", text)
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -105,7 +105,7 @@ help:
 	@echo 'make check           all tests but the longest'
 	@echo 'make check TEST=zone/limits               the tests of a folder or a file, or one test'
 	@echo 'make check JUNIT=file                     the same, with the results as a file of JUnit XML'
-	@echo 'make check-style     rustfmt, warnings, clippy, stack use, shellcheck, the defects table'
+	@echo 'make check-style     rustfmt, warnings, clippy, stack use, shellcheck, ruff, mypy, the defects table'
 	@echo 'make check-host      the tests of the files that need no kernel'
 	@echo 'make check-in-tree   the patches in a kernel tree, built in and as a module'
 	@echo 'make check-series    the tree after each patch of the series, in ten minutes'

@@ -72,19 +72,19 @@ bench:
 	tests/bench/run $(BENCH)
 
 deb:
-	bash -c '. tests/vm/lib.sh && cp -v "$$(deb)"/zloop-dkms_*_all.deb .'
+	bash -c '. tests/harness/lib.sh && cp -v "$$(deb)"/zloop-dkms_*_all.deb .'
 
 # For the tree LINUX, or else for the source of the virtual machine's kernel.
 patch:
 	rm -rf zloop-patches.new
-	bash -c '. tests/vm/lib.sh && patch/make "$${LINUX:-$$(linux)}" zloop-patches.new'
+	bash -c '. tests/harness/lib.sh && patch/make "$${LINUX:-$$(linux)}" zloop-patches.new'
 	rm -rf zloop-patches && mv zloop-patches.new zloop-patches
 
 demo:
-	tests/vm/demo
+	tests/harness/demo
 
 shell:
-	tests/vm/run --shell
+	tests/harness/run --shell
 
 # kbuild's own clean wants KDIR; what it removes is known.
 clean:
@@ -93,7 +93,7 @@ clean:
 		-o -name '.*.o.d' -o -name Module.symvers -o -name modules.order \) -type f -exec rm -f {} +
 
 distclean: clean
-	tests/vm/distclean
+	tests/harness/distclean
 
 help:
 	@echo 'make                 build zloop.ko for the running kernel'

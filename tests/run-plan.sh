@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# run_plan PLAN: run the tests of a plan (tests/vm/plan) on the driver DRIVER, in
+# run_plan PLAN: run the tests of a plan (tests/harness/plan) on the driver DRIVER, in
 # as many VMs as it takes, and print raw results (tests/results.sh).
 #
 # A VM that dies costs the test that it was running; the rest is run in another.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import isolation as isolation_
-from harness.host import Host
-from harness.results import patience
+from runner import isolation as isolation_
+from runner.host import Host
+from runner.results import patience
 from zbd import filesystem
 from zbd.control import Control, Option
 from zbd.driver import Driver, unload

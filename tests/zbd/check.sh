@@ -4,7 +4,7 @@
 # fio's own tests of zoned devices, t/zbd, on several devices of ours. Each has
 # more than 130 sequential zones, as some tests skip smaller ones.
 
-# shellcheck source=tests/vm/sources.sh
+# shellcheck source=tests/harness/sources.sh
 . "$VM/sources.sh"
 
 ZBD_DEVICES=(

@@ -3,7 +3,7 @@
 #
 # zonefs-tools' own tests on several devices of ours.
 
-# shellcheck source=tests/vm/sources.sh
+# shellcheck source=tests/harness/sources.sh
 . "$VM/sources.sh"
 
 ZONEFS_DEVICES=(

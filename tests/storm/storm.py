@@ -577,7 +577,8 @@ def main():
                     print(f"round {turn + 1} of {a.count}: {kind}: ok, {time.monotonic() - start:.0f} s", flush=True)
         else:
             globals()["storm_" + a.kind](random.Random(f"{a.seed} {a.kind}"), a.count)
-    except Failure as e:
+    except (Failure, OSError, AssertionError) as e:
+        traceback.print_exc()
         sys.exit(f"seed {a.seed}: {e}")
 
 
